@@ -38,6 +38,9 @@ type ChangeSource interface {
 	// Follow delivers the table's changes that were committed after the position, from the next batch on.
 	// A table that ChangeOptions.Hold named is not delivered before this call.
 	Follow(table TableName, after Position)
+	// Mark keeps batches from straddling a position: the batch that reaches it ends there, so that an engine
+	// can stop with the target exactly at it.
+	Mark(p Position)
 	// Confirm tells the source that everything up to the position is durable elsewhere (invariant 1).
 	Confirm(ctx context.Context, p Position) error
 	Close() error
@@ -119,7 +122,10 @@ type Endpoint struct {
 // ViewOptions are what a view is opened with.
 type ViewOptions struct {
 	Tables Selection // empty selects all
-	Log    *slog.Logger
+	// Positioned asks for a view whose Position is exact in the source's history of changes; it may need more
+	// rights. Without it Position may be empty.
+	Positioned bool
+	Log        *slog.Logger
 }
 
 // ChangeOptions are what a stream is opened with. A stream is known by its name at the source; opened with
