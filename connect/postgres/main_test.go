@@ -1,0 +1,9 @@
+package postgres
+
+import (
+	"testing"
+
+	"github.com/waybill-data/waybill/internal/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
