@@ -57,11 +57,11 @@ func decodeCopy(line []byte, v *waybill.TableVersion, columns []int, row waybill
 		if i < len(columns)-1 {
 			tab := bytes.IndexByte(line, '\t')
 			if tab < 0 {
-				return copyError(v, fmt.Errorf("%d fields where %d were expected", i+1, len(columns)))
+				return copyError(fmt.Errorf("%d fields where %d were expected", i+1, len(columns)))
 			}
 			field, line = line[:tab], line[tab+1:]
 		} else if bytes.IndexByte(line, '\t') >= 0 {
-			return copyError(v, fmt.Errorf("more than %d fields", len(columns)))
+			return copyError(fmt.Errorf("more than %d fields", len(columns)))
 		}
 		if len(field) == 2 && field[0] == '\\' && field[1] == 'N' {
 			row[c] = waybill.Null
@@ -72,7 +72,7 @@ func decodeCopy(line []byte, v *waybill.TableVersion, columns []int, row waybill
 		}
 		value, err := decodeField(v.Columns[c].Type.Kind, field)
 		if err != nil {
-			return copyError(v, fmt.Errorf("column %s: %w", v.Columns[c].Name, err))
+			return copyError(fmt.Errorf("column %s: %w", v.Columns[c].Name, err))
 		}
 		row[c] = value
 	}
@@ -91,8 +91,8 @@ func decodeField(kind waybill.Kind, field []byte) (waybill.Value, error) {
 	return waybill.BytesValue(aliased(field[:n])), nil
 }
 
-func copyError(v *waybill.TableVersion, err error) error {
-	return &waybill.Error{Op: "read row of", Table: v.Table, Fault: waybill.Data, Err: err}
+func copyError(err error) error {
+	return &waybill.Error{Op: "decode row", Fault: waybill.Data, Err: err}
 }
 
 // unescape resolves backslashes in place, from the first one on. The server writes the escapes of the table
