@@ -11,14 +11,14 @@ import (
 
 // within runs statements between BEGIN and the ending.
 func (w *World) within(ctx context.Context, conn *pgx.Conn, ending string, statements func() (int64, error)) (int64, error) {
-	if err := exec(ctx, conn, "BEGIN"); err != nil {
+	if err := execute(ctx, conn, "BEGIN"); err != nil {
 		return 0, err
 	}
 	rows, err := statements()
 	if err != nil {
 		return 0, err
 	}
-	if err := exec(ctx, conn, ending); err != nil {
+	if err := execute(ctx, conn, ending); err != nil {
 		return 0, err
 	}
 	if ending == "ROLLBACK" {
@@ -57,7 +57,7 @@ func actSavepoints(w *World, ctx context.Context, conn *pgx.Conn, r *rand.Rand, 
 	return w.within(ctx, conn, "COMMIT", func() (rows int64, err error) {
 		for _, step := range []string{"", "SAVEPOINT one", "SAVEPOINT two", "ROLLBACK TO two", "RELEASE one", "SAVEPOINT three"} {
 			if step != "" {
-				if err := exec(ctx, conn, step); err != nil {
+				if err := execute(ctx, conn, step); err != nil {
 					return 0, err
 				}
 			}
@@ -84,9 +84,9 @@ func actPrepared(w *World, ctx context.Context, conn *pgx.Conn, r *rand.Rand, ta
 	if r.IntN(4) == 0 {
 		w.Tally.Committed.Add(-1)
 		w.Tally.RolledBack.Add(1)
-		return 0, exec(ctx, conn, "ROLLBACK PREPARED "+name)
+		return 0, execute(ctx, conn, "ROLLBACK PREPARED "+name)
 	}
-	return rows, exec(ctx, conn, "COMMIT PREPARED "+name)
+	return rows, execute(ctx, conn, "COMMIT PREPARED "+name)
 }
 
 func actTruncate(w *World, ctx context.Context, conn *pgx.Conn, r *rand.Rand, tables []*table) (int64, error) {

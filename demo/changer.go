@@ -99,7 +99,7 @@ func (c *changer) do(ctx context.Context, tables []*table, statements func() []s
 		if len(list) == 0 {
 			return false, nil
 		}
-		err := exec(ctx, c.conn, "BEGIN")
+		err := execute(ctx, c.conn, "BEGIN")
 		for _, statement := range list {
 			if err == nil {
 				err = c.step(ctx, statement, tables)
@@ -112,7 +112,7 @@ func (c *changer) do(ctx context.Context, tables []*table, statements func() []s
 		if c.kind == kindRolledBack {
 			ending = "ROLLBACK"
 		}
-		return true, exec(ctx, c.conn, ending)
+		return true, execute(ctx, c.conn, ending)
 	})
 }
 
@@ -121,7 +121,7 @@ const rowsHere = "-- rows"
 
 func (c *changer) step(ctx context.Context, statement string, tables []*table) error {
 	if statement != rowsHere {
-		return exec(ctx, c.conn, statement)
+		return execute(ctx, c.conn, statement)
 	}
 	if err := c.w.refresh(ctx, c.conn, tables[0]); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (c *changer) hold(ctx context.Context, tables []*table, action func() (bool
 	}
 	if refused(err) {
 		c.w.Tally.Refused.Add(1)
-		if err = exec(ctx, c.conn, "ROLLBACK"); err == nil {
+		if err = execute(ctx, c.conn, "ROLLBACK"); err == nil {
 			return false, c.w.refresh(ctx, c.conn)
 		}
 	}

@@ -125,8 +125,9 @@ func renameColumn(ctx context.Context, c *changer) (bool, error) {
 func swapColumns(ctx context.Context, c *changer) (bool, error) {
 	fits := func(x *column) bool { return !x.Generated && x.Name != "body" && x.Name != "email" }
 	return c.alter(ctx, always, func(t *table) []string {
-		a, b := c.columnOf(t, fits), c.columnOf(t, fits)
-		if a == nil || b == nil || a == b || isAdded(a) != isAdded(b) {
+		a := c.columnOf(t, fits)
+		b := c.columnOf(t, func(x *column) bool { return fits(x) && x != a && a != nil && isAdded(x) == isAdded(a) })
+		if b == nil {
 			return nil
 		}
 		return []string{

@@ -23,7 +23,7 @@ func addEnumValue(ctx context.Context, c *changer) (bool, error) {
 	}
 	// Outside a transaction block, as PostgreSQL before 12 wants it.
 	return c.hold(ctx, users, func() (bool, error) {
-		return true, exec(ctx, c.conn, fmt.Sprintf("ALTER TYPE %s ADD VALUE '%s'", name, c.name("level")))
+		return true, execute(ctx, c.conn, fmt.Sprintf("ALTER TYPE %s ADD VALUE '%s'", name, c.name("level")))
 	})
 }
 

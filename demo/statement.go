@@ -230,7 +230,7 @@ func (w *World) truncate(ctx context.Context, conn *pgx.Conn, r *rand.Rand, t *t
 		return 0, nil
 	}
 	option := [...]string{"", " RESTART IDENTITY", " CASCADE"}[r.IntN(3)]
-	err := exec(ctx, conn, "TRUNCATE "+t.quoted()+option)
+	err := execute(ctx, conn, "TRUNCATE "+t.quoted()+option)
 	t.size.Store(0)
 	return 0, err
 }

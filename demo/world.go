@@ -140,7 +140,7 @@ func (w *World) Load(ctx context.Context, scale float64) (rows int64, err error)
 		return 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := exec(ctx, conn, shopSQL); err != nil {
+	if err := execute(ctx, conn, shopSQL); err != nil {
 		return 0, fmt.Errorf("create the shop: %w", err)
 	}
 	if err := w.refresh(ctx, conn); err != nil {
@@ -157,7 +157,7 @@ func (w *World) Load(ctx context.Context, scale float64) (rows int64, err error)
 			rows += n
 		}
 	}
-	return rows, exec(ctx, conn, "ANALYZE")
+	return rows, execute(ctx, conn, "ANALYZE")
 }
 
 func startRows(name string) int {
@@ -271,7 +271,7 @@ func (w *World) connect(ctx context.Context, purpose string) (*pgx.Conn, error) 
 	return pgx.ConnectConfig(ctx, config)
 }
 
-func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
+func execute(ctx context.Context, conn *pgx.Conn, sql string) error {
 	_, err := count(ctx, conn, sql)
 	return err
 }

@@ -86,7 +86,7 @@ func (w *World) session(ctx context.Context, purpose string, crashes bool, step 
 		case err == nil || ctx.Err() != nil:
 		case refused(err):
 			w.Tally.Refused.Add(1)
-			if err := exec(context.WithoutCancel(ctx), conn, "ROLLBACK"); err != nil && !crashes {
+			if err := execute(context.WithoutCancel(ctx), conn, "ROLLBACK"); err != nil && !crashes {
 				return err
 			}
 		case crashes && (conn == nil || conn.IsClosed()):
