@@ -13,7 +13,7 @@ if [ -n "$unformatted" ]; then
 fi
 go vet ./...
 
-lint=$(command -v golangci-lint || true)
+lint=$(command -v golangci-lint || ls "$(go env GOPATH)/bin/golangci-lint" 2>/dev/null || true)
 [ -n "$lint" ] || lint=$PWD/.cache/bin/golangci-lint
 if [ ! -x "$lint" ]; then
   echo "golangci-lint: installing $version" >&2
