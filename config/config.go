@@ -30,6 +30,8 @@ type Link struct {
 	Tables    waybill.Selection
 	OnReshape map[waybill.StepKind]string // an action of Actions for each kind
 	Workers   int                         // 0: the engine's default
+	SliceRows int                         // 0: the engine's default
+	Patience  time.Duration               // 0: for ever
 	Heartbeat time.Duration               // 0: the engine's default
 	SpillDir  string                      // empty: the system's temporary directory
 }

@@ -50,11 +50,11 @@ func (r *reader) beside(path string) string {
 	return filepath.Join(filepath.Dir(r.file), path)
 }
 
-var nameShape = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+var nameShape = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 
 func (r *reader) checkName(f field, what string) {
 	if !nameShape.MatchString(f.key) {
-		r.add(f.at, "use up to 63 letters, digits, - _ . and start with a letter or digit", "%q cannot name %s", f.key, what)
+		r.add(f.at, "use up to 63 letters, digits, - and _, a letter or digit first", "%q cannot name %s", f.key, what)
 	}
 }
 
@@ -147,6 +147,8 @@ func (r *reader) settings(n ast.Node, connector *waybill.Connector) map[string]s
 	return values
 }
 
+var linkKeys = []string{"source", "target", "tables", "on_reshape", "workers", "slice_rows", "heartbeat", "patience", "spill_dir"}
+
 func (r *reader) link(f field, endpoints map[string]waybill.Endpoint) Link {
 	l := Link{Name: f.key, OnReshape: map[waybill.StepKind]string{}}
 	keys := r.fields(f.value, "link "+f.key)
@@ -165,6 +167,10 @@ func (r *reader) link(f field, endpoints map[string]waybill.Endpoint) Link {
 			l.OnReshape = r.onReshape(k)
 		case "workers":
 			l.Workers = r.number(k, 1, 256)
+		case "slice_rows":
+			l.SliceRows = r.number(k, 1000, 1_000_000_000)
+		case "patience":
+			l.Patience = r.duration(k, time.Second, 30*24*time.Hour)
 		case "heartbeat":
 			l.Heartbeat = r.duration(k, 10*time.Millisecond, time.Hour)
 		case "spill_dir":
@@ -172,7 +178,7 @@ func (r *reader) link(f field, endpoints map[string]waybill.Endpoint) Link {
 				l.SpillDir = r.beside(dir)
 			}
 		default:
-			r.unknown(k, "link key ", []string{"source", "target", "tables", "on_reshape", "workers", "heartbeat", "spill_dir"})
+			r.unknown(k, "link key ", linkKeys)
 		}
 	}
 	r.require(f, keys, "source", "target", "tables")

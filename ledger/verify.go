@@ -215,3 +215,11 @@ func (c *chainCheck) structures(ctx context.Context, tx *sql.Tx) error {
 	}
 	return err
 }
+
+// Probe checks that the ledger can be written, without changing it.
+func (l *Ledger) Probe(ctx context.Context) error {
+	return l.change(ctx, "try to write", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE head SET entries = entries")
+		return err
+	})
+}
