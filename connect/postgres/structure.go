@@ -24,8 +24,8 @@ import (
 //go:embed describe.sql
 var describeTemplate string
 
-// expand fills a template of SQL in for a server's major version.
-func expand(text string, version int) (string, error) {
+// expand fills a template of SQL in; it may use the template "describe" with a major version.
+func expand(text string, values any) (string, error) {
 	parsed, err := template.New("describe").Parse(strings.TrimSpace(describeTemplate))
 	if err == nil {
 		parsed, err = parsed.New("main").Parse(text)
@@ -34,7 +34,7 @@ func expand(text string, version int) (string, error) {
 		return "", fmt.Errorf("parse template: %w", err)
 	}
 	var b bytes.Buffer
-	if err := parsed.Execute(&b, version/10000); err != nil {
+	if err := parsed.Execute(&b, values); err != nil {
 		return "", fmt.Errorf("expand template: %w", err)
 	}
 	return b.String(), nil
@@ -46,7 +46,7 @@ func describe(ctx context.Context, conn *pgconn.PgConn, names []waybill.TableNam
 	if len(names) == 0 {
 		return versions, nil
 	}
-	expression, err := expand(`{{template "describe" .}}`, serverVersion(conn))
+	expression, err := expand(`{{template "describe" .}}`, serverVersion(conn)/10000)
 	if err != nil {
 		return nil, err
 	}
