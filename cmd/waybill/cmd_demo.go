@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-data/waybill/demo"
-	"github.com/waybill-data/waybill/internal/pgserver"
 )
 
 func (a *app) demoCommand() *cobra.Command {

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+
+	"github.com/mattn/go-isatty"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/config"
@@ -107,7 +110,7 @@ func (a *app) show(f failure) {
 		}
 		return
 	}
-	fmt.Fprintf(a.err, "error: %s\n", f.What)
+	fmt.Fprintf(a.err, "%s %s\n", a.alarming("error:"), f.What)
 	if f.Where != "" {
 		fmt.Fprintf(a.err, "  while:  %s\n", f.Where)
 	}
@@ -118,4 +121,13 @@ func (a *app) show(f failure) {
 	if f.Fix != "" {
 		fmt.Fprintf(a.err, "  do:     %s\n", f.Fix)
 	}
+}
+
+// alarming colours a word on a terminal, unless colours are not wanted.
+func (a *app) alarming(word string) string {
+	file, isFile := a.err.(*os.File)
+	if a.noColor || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isFile || !isatty.IsTerminal(file.Fd()) {
+		return word
+	}
+	return "\x1b[1;31m" + word + "\x1b[0m"
 }
