@@ -109,7 +109,8 @@ func (c *counter) totals() Carried {
 func (s *Stage) Compare(ctx context.Context) (*Verdict, error) {
 	text, err := s.Output(ctx, "compare", "run", Link, "-o", "json")
 	var exit *exec.ExitError
-	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 4) {
+	differ := errors.As(err, &exit) && exit.ExitCode() == 4
+	if err != nil && !differ {
 		return nil, err
 	}
 	var result struct {

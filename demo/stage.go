@@ -195,7 +195,10 @@ func (c *Child) Err() error {
 	if err != nil {
 		text = []byte(err.Error())
 	}
-	return fmt.Errorf("the link ended by itself (%v), see %s:\n%s", c.err, c.Log, tail(string(text), 15))
+	if c.err == nil {
+		return fmt.Errorf("the link ended by itself with exit code 0, see %s:\n%s", c.Log, tail(string(text), 15))
+	}
+	return fmt.Errorf("the link ended by itself (%w), see %s:\n%s", c.err, c.Log, tail(string(text), 15))
 }
 
 func tail(text string, lines int) string {

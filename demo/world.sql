@@ -25,7 +25,8 @@ SELECT coalesce(json_agg(json_build_object(
       'identity', a.attidentity <> '',
       'generated', a.attgenerated <> '',
       'unique', EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisunique AND a.attnum = ANY (i.indkey)),
-      'used', EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum),
+      'used', EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+                      AND NOT EXISTS (SELECT FROM pg_constraint o WHERE d.classid = 'pg_constraint'::regclass AND o.oid = d.objid AND o.contype = 'n')),
       'refers', (SELECT json_build_object('oid', f.confrelid::text, 'number', f.confkey[1])
                    FROM pg_constraint f WHERE f.conrelid = a.attrelid AND f.contype = 'f' AND f.conkey = ARRAY[a.attnum] LIMIT 1)
     ) ORDER BY a.attnum)

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -24,7 +25,12 @@ func TestStatementsNeverFail(t *testing.T) {
 		seed, _ = strconv.ParseUint(text, 10, 64)
 	}
 	t.Log("WAYBILL_SEED=", seed)
-	url := dbtest.Database(t, 15)
+	for _, major := range []int{15, 18} {
+		t.Run(fmt.Sprint("postgres", major), func(t *testing.T) { statementsNeverFail(t, dbtest.Database(t, major), seed) })
+	}
+}
+
+func statementsNeverFail(t *testing.T, url string, seed uint64) {
 	w := NewWorld(url, seed)
 	rows, err := w.Load(t.Context(), 0.3)
 	if err != nil {

@@ -69,7 +69,8 @@ func TestFirstLink(t *testing.T) {
 				if err := running.Start(); err != nil {
 					t.Fatal(err)
 				}
-				defer running.Process.Kill()
+				process := running.Process
+				t.Cleanup(func() { _ = process.Kill() })
 				arrive(t, target, 1000)
 				dbtest.Exec(t, source, "ALTER TABLE orders ADD COLUMN more int DEFAULT 7", "INSERT INTO orders VALUES (1001, 'later', 8)")
 				arrive(t, target, 1001)
