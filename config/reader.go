@@ -50,9 +50,9 @@ func (r *reader) parse(text string) ast.Node {
 	file, err := parser.ParseBytes([]byte(text), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		if e, ok := errors.AsType[*yaml.SyntaxError](err); ok {
-			r.add(placeOf(e.Token), "correct the YAML", "%s", e.Message)
+			r.add(placeOf(e.Token), "correct the YAML; text that starts with * & ! or @ needs quotes", "%s", e.Message)
 		} else {
-			r.add(place{1, 1}, "correct the YAML", "%s", firstLine(err))
+			r.add(place{1, 1}, "correct the YAML; text that starts with * & ! or @ needs quotes", "%s", firstLine(err))
 		}
 		return nil
 	}
@@ -143,9 +143,9 @@ func (r *reader) key(pair *ast.MappingValueNode) (string, bool) {
 func (r *reader) refused(n ast.Node) bool {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode:
-		r.add(at(n), "write the value out", "anchors and aliases are not supported")
+		r.add(at(n), "write the value out, and put text that starts with & or * in quotes", "anchors and aliases are not supported")
 	case *ast.TagNode:
-		r.add(at(n), "write the value without a tag", "tags are not supported")
+		r.add(at(n), "put text that starts with ! in quotes", "tags are not supported")
 	default:
 		return false
 	}
@@ -226,6 +226,14 @@ func (r *reader) number(f field, low, high int) int {
 		r.add(s.at, fmt.Sprintf("write a number from %d to %d", low, high), "%q is %q", f.key, s.text)
 	}
 	return n
+}
+
+func isMapping(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return true
+	}
+	return false
 }
 
 func describe(n ast.Node) string {

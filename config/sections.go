@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -106,6 +105,9 @@ func (r *reader) endpoint(f field) waybill.Endpoint {
 }
 
 func (r *reader) require(f field, keys []field, names ...string) {
+	if !f.empty() && !isMapping(f.value) {
+		return // said already
+	}
 	for _, name := range names {
 		if !slices.ContainsFunc(keys, func(k field) bool { return k.key == name }) {
 			r.add(f.at, "add `"+name+": ...`", "%q has no %s", f.key, name)
@@ -155,9 +157,9 @@ func (r *reader) link(f field, endpoints map[string]waybill.Endpoint) Link {
 	for _, k := range keys {
 		switch k.key {
 		case "source":
-			l.Source = r.reference(k, endpoints)
+			l.Source = r.reference(k, endpoints, func(c *waybill.Connector) bool { return c.OpenChanges != nil })
 		case "target":
-			l.Target = r.reference(k, endpoints)
+			l.Target = r.reference(k, endpoints, func(c *waybill.Connector) bool { return c.OpenSink != nil })
 			if l.Target != "" && l.Target == l.Source {
 				r.add(at(k.value), "name another endpoint", "source and target are the same endpoint %q", l.Target)
 			}
@@ -185,13 +187,20 @@ func (r *reader) link(f field, endpoints map[string]waybill.Endpoint) Link {
 	return l
 }
 
-func (r *reader) reference(f field, endpoints map[string]waybill.Endpoint) string {
+// reference reads the name of an endpoint whose kind can play the role of the key.
+func (r *reader) reference(f field, endpoints map[string]waybill.Endpoint, plays func(*waybill.Connector) bool) string {
 	s, ok := r.text(f)
 	if !ok {
 		return ""
 	}
-	if _, known := endpoints[s.text]; !known {
+	e, known := endpoints[s.text]
+	if !known {
 		r.add(s.at, suggest(s.text, slices.Sorted(maps.Keys(endpoints))), "%s %q is no endpoint", f.key, s.text)
+	}
+	for _, c := range r.options.Connectors {
+		if c.Kind == e.Kind && !plays(c) {
+			r.add(s.at, "name an endpoint of another kind", "%s %q is a %s, which cannot be the %s of a link", f.key, s.text, e.Kind, f.key)
+		}
 	}
 	return s.text
 }
@@ -200,7 +209,7 @@ func (r *reader) tables(f field) waybill.Selection {
 	var all waybill.Selection
 	for _, s := range r.items(f) {
 		if err := (waybill.Selection{s.text}).Check(); err != nil {
-			r.add(s.at, `write schema.table, where * stands for any text: "public.*"`, "%v", errors.Unwrap(err))
+			r.add(s.at, `write schema.table, where * stands for any text: "public.*"`, "%v", err)
 			continue
 		}
 		all = append(all, s.text)
@@ -226,14 +235,12 @@ const others = "others"
 // onReshape reads one action for all kinds of structure changes, or one per kind.
 func (r *reader) onReshape(f field) map[waybill.StepKind]string {
 	actions := map[waybill.StepKind]string{}
-	if _, mapping := f.value.(*ast.MappingNode); !mapping {
-		if _, mapping = f.value.(*ast.MappingValueNode); !mapping {
-			action := r.action(f)
-			for _, kind := range waybill.StepKinds {
-				actions[kind] = action
-			}
-			return actions
+	if !isMapping(f.value) {
+		action := r.action(f)
+		for _, kind := range waybill.StepKinds {
+			actions[kind] = action
 		}
+		return actions
 	}
 	known := []string{others}
 	for _, kind := range waybill.StepKinds {
