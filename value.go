@@ -169,6 +169,13 @@ func (v Value) Clone() Value {
 	return v
 }
 
+// WithText returns v with its text replaced by an equal one that lives elsewhere, for who keeps the values of
+// a whole batch in memory of its own.
+func (v Value) WithText(s string) Value {
+	v.s = s
+	return v
+}
+
 // Same reports whether two values are identical in kind and content. NaN is the same as NaN, -0 is not the
 // same as 0, and decimals of different scale differ: it is identity, not a rule of comparison.
 func (v Value) Same(w Value) bool { return v == w }

@@ -1,0 +1,172 @@
+package compare
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waybill-data/waybill"
+)
+
+// Options say what is compared. Source and Target must be given; every other field has a useful zero value.
+type Options struct {
+	Source, Target waybill.View // not closed by Run
+	Name           string       // of the link or comparison, for the ledger
+	Tables         waybill.Selection
+	// Closed takes tables that only the target has for differences, too. Without it they are left out:
+	// a target may hold more than one source's tables.
+	Closed  bool
+	Workers int // tables compared at once; 0: 4
+	Keep    int // differences kept in the result per table; 0: 100
+	Ledger  waybill.Ledger
+	// Found, if set, is told every difference as it is found, never in parallel. An error ends the comparison.
+	Found func(Difference) error
+	// Report, if set, is told about progress, never in parallel.
+	Report func(Progress)
+	Log    *slog.Logger
+}
+
+// Progress is how far the comparison of a table is.
+type Progress struct {
+	Table       waybill.TableName
+	Rows        int64 // compared at the source's side
+	Expected    int64 // estimate; 0 when unknown
+	Differences int64
+	Done        bool
+}
+
+// Run compares all chosen tables and returns what it found; differences are no error. A table that cannot be
+// compared is [Refused] in the result and the others go on; an error that is not about one table ends the
+// run, and the result then holds the tables that were finished.
+func Run(ctx context.Context, o Options) (Result, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Workers <= 0 {
+		o.Workers = 4
+	}
+	if o.Keep <= 0 {
+		o.Keep = 100
+	}
+	r := &run{Options: o, started: time.Now()}
+	result, err := r.all(ctx)
+	result.Source, result.Target, result.Took = o.Source.Position(), o.Target.Position(), time.Since(r.started)
+	return result, err
+}
+
+type run struct {
+	Options
+	started time.Time
+	mu      sync.Mutex // guards done and the calls of Found and Report
+	done    []TableResult
+}
+
+func (r *run) all(ctx context.Context) (Result, error) {
+	number, err := r.begin(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	err = r.tables(ctx)
+	slices.SortFunc(r.done, func(a, b TableResult) int { return orderNames(a.Table, b.Table) })
+	result := Result{Run: number, Tables: r.done}
+	return result, r.end(ctx, &result, err)
+}
+
+func (r *run) tables(ctx context.Context) error {
+	plans, err := r.plan(ctx)
+	if err != nil {
+		return err
+	}
+	// The largest first, so that the end of the run is not one worker at one large table.
+	slices.SortStableFunc(plans, func(a, b *plan) int { return int(min(max(b.expected-a.expected, -1), 1)) })
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.Workers)
+	for _, p := range plans {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return r.table(ctx, p)
+		})
+	}
+	return g.Wait()
+}
+
+func (r *run) table(ctx context.Context, p *plan) error {
+	started := time.Now()
+	if p.result.State == "" {
+		if err := r.rows(ctx, p); err != nil {
+			if !aboutTable(err) || ctx.Err() != nil {
+				return fmt.Errorf("compare %s: %w", p.result.Table, err)
+			}
+			p.result.State, p.result.Cause = Refused, err.Error()
+		}
+	}
+	t := p.result
+	if t.State == "" {
+		t.State = Equal
+		if t.Rows() > 0 || len(t.Structure) > 0 {
+			t.State = Different
+		}
+	}
+	t.Took = time.Since(started)
+	r.Log.Info("table compared", "table", t.Table.String(), "state", string(t.State), "rows", t.SourceRows, "differences", t.Rows())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done = append(r.done, t)
+	if r.Report != nil {
+		r.Report(Progress{Table: t.Table, Rows: t.SourceRows, Expected: p.expected, Differences: t.Rows(), Done: true})
+	}
+	return nil
+}
+
+// aboutTable tells errors that one table's rows or structure cause from those that every table would meet.
+func aboutTable(err error) bool {
+	fault := waybill.FaultOf(err)
+	return fault == waybill.Data || fault == waybill.Drift
+}
+
+func (r *run) found(t *TableResult, d Difference) error {
+	d.Table = t.Table
+	switch d.Kind {
+	case Missing:
+		t.Missing += d.Count
+	case Extra:
+		t.Extra += d.Count
+	case Changed:
+		t.Changed += d.Count
+	}
+	if len(t.Differences) < r.Keep {
+		t.Differences = append(t.Differences, d)
+	}
+	if r.Found == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Found(d)
+}
+
+func (r *run) report(p Progress) {
+	if r.Report == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Report(p)
+}
+
+func orderNames(a, b waybill.TableName) int {
+	switch {
+	case a.Less(b):
+		return -1
+	case b.Less(a):
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,121 @@
+package compare
+
+import (
+	"time"
+
+	"github.com/waybill-data/waybill"
+)
+
+// State is the verdict on one table.
+type State string
+
+// The verdicts. Only Equal is a proof.
+const (
+	Equal           State = "equal"
+	Different       State = "different"         // rows or structure differ
+	MissingAtTarget State = "missing at target" // the table is not there
+	MissingAtSource State = "missing at source"
+	Refused         State = "refused" // could not be compared; TableResult.Cause says why
+)
+
+// Result is what a comparison found.
+type Result struct {
+	Run    int64            `json:"run,omitzero"` // its number in the ledger
+	Source waybill.Position `json:"source_position,omitzero"`
+	Target waybill.Position `json:"target_position,omitzero"`
+	Tables []TableResult    `json:"tables"` // by name
+	Took   time.Duration    `json:"took_ns"`
+}
+
+// TableResult is what was found in one table.
+type TableResult struct {
+	Table      waybill.TableName `json:"table"`
+	State      State             `json:"state"`
+	Key        []string          `json:"key,omitzero"` // rows were paired by; empty: compared as a bag
+	SourceRows int64             `json:"source_rows"`
+	TargetRows int64             `json:"target_rows"`
+	Missing    int64             `json:"missing"` // rows of the source that the target has not
+	Extra      int64             `json:"extra"`   // rows of the target that the source has not
+	Changed    int64             `json:"changed"` // rows with equal key and other values
+	Structure  []string          `json:"structure,omitzero"`
+	Cause      string            `json:"cause,omitzero"` // of Refused
+	// Differences holds the first of them; the counts are of all.
+	Differences []Difference  `json:"differences,omitzero"`
+	Took        time.Duration `json:"took_ns"`
+}
+
+// Rows returns how many rows differ.
+func (t *TableResult) Rows() int64 { return t.Missing + t.Extra + t.Changed }
+
+// Equal reports whether every table was compared and found equal.
+func (r *Result) Equal() bool {
+	for i := range r.Tables {
+		if r.Tables[i].State != Equal {
+			return false
+		}
+	}
+	return true
+}
+
+// Differences returns how many rows differ in all tables.
+func (r *Result) Differences() int64 {
+	var sum int64
+	for i := range r.Tables {
+		sum += r.Tables[i].Rows()
+	}
+	return sum
+}
+
+// Counts returns the totals, as the ledger keeps them.
+func (r *Result) Counts() map[string]int64 {
+	counts := map[string]int64{"tables": int64(len(r.Tables))}
+	for i := range r.Tables {
+		t := &r.Tables[i]
+		counts["source_rows"] += t.SourceRows
+		counts["target_rows"] += t.TargetRows
+		counts["missing"] += t.Missing
+		counts["extra"] += t.Extra
+		counts["changed"] += t.Changed
+		if t.State != Equal {
+			counts["tables_not_equal"]++
+		}
+	}
+	return counts
+}
+
+// DifferenceKind says how a row differs.
+type DifferenceKind string
+
+// The kinds of differences.
+const (
+	Missing DifferenceKind = "missing" // at the target
+	Extra   DifferenceKind = "extra"   // at the target
+	Changed DifferenceKind = "changed"
+)
+
+// Difference is one row that differs, in printed form; it shares no memory with the rows.
+type Difference struct {
+	Table waybill.TableName `json:"table"`
+	Kind  DifferenceKind    `json:"kind"`
+	// Key names the row: its key, or all its columns where the table has none.
+	Key []Field `json:"key"`
+	// Count is how many equal rows are missing or extra, 1 where there is a key.
+	Count int64 `json:"count"`
+	// Columns are those that differ, of a changed row.
+	Columns []Cell `json:"columns,omitzero"`
+}
+
+// Field is a column's value in printed form; a nil Value is NULL. Long values are cut short.
+type Field struct {
+	Column string  `json:"column"`
+	Value  *string `json:"value"`
+}
+
+// Cell is a column that differs. Of long values, both sides are cut to the same window around the first byte
+// that differs, which is At.
+type Cell struct {
+	Column string  `json:"column"`
+	Source *string `json:"source"`
+	Target *string `json:"target"`
+	At     int     `json:"at,omitzero"`
+}
