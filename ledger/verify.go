@@ -63,13 +63,18 @@ func (l *Ledger) checkPages(ctx context.Context, tx *sql.Tx, check *chainCheck) 
 	if err != nil {
 		return err
 	}
-	lines, err := scanAll(rows, func(rows *sql.Rows) (line string, err error) { return line, rows.Scan(&line) })
+	lines, err := scanAll(rows, scanText)
 	for _, line := range lines {
 		if line != "ok" {
 			check.add(0, "file: %s", line)
 		}
 	}
 	return err
+}
+
+func scanText(rows *sql.Rows) (text string, err error) {
+	err = rows.Scan(&text)
+	return text, err
 }
 
 type versionKey struct {
@@ -81,6 +86,7 @@ type chainCheck struct {
 	earlier  Head
 	last     int64
 	previous string
+	doubted  bool             // the last entry is not as it was recorded
 	hashes   map[string]int64 // where each hash of the chain stands, to tell a moved entry from a changed one
 	versions map[versionKey]string
 	problems []Problem
@@ -113,7 +119,7 @@ func (c *chainCheck) run(ctx context.Context, tx *sql.Tx, head Head) error {
 		e, err := scanEntry(rows)
 		if e.ID != 0 && err != nil {
 			c.add(e.ID, "cannot be read: %v", err)
-			c.last, c.previous = e.ID, e.Hash
+			c.last, c.previous, c.doubted = e.ID, e.Hash, true
 			return none, nil
 		}
 		c.entry(&e)
@@ -126,15 +132,17 @@ func (c *chainCheck) run(ctx context.Context, tx *sql.Tx, head Head) error {
 }
 
 func (c *chainCheck) entry(e *StoredEntry) {
-	if gap := e.ID - c.last - 1; gap == 1 {
+	if e.ID == c.last+2 {
 		c.add(c.last+1, "it was removed")
-	} else if gap > 1 {
+	} else if e.ID > c.last+2 {
 		c.add(c.last+1, "entries %d to %d were removed", c.last+1, e.ID-1)
 	}
-	switch gap := e.ID - c.last - 1; {
-	case e.digest() != e.Hash:
+	gap, doubted := e.ID-c.last-1, c.doubted
+	c.doubted = e.digest() != e.Hash
+	switch {
+	case c.doubted:
 		c.mismatch(e)
-	case e.Previous != c.previous && gap == 0:
+	case e.Previous != c.previous && gap == 0 && !doubted:
 		c.add(e.ID, "it does not follow entry %d: that one was replaced, or the two were joined by hand", c.last)
 	}
 	if e.ID == c.earlier.Entries && e.Hash != c.earlier.Hash {
@@ -146,15 +154,15 @@ func (c *chainCheck) entry(e *StoredEntry) {
 
 // mismatch tells an entry that was given another number from one whose content changed.
 func (c *chainCheck) mismatch(e *StoredEntry) {
-	before, known := c.hashes[e.Previous]
-	if e.Previous == genesis {
-		before, known = 0, true
+	around := []int64{e.ID}
+	if before, known := c.hashes[e.Previous]; known {
+		around = append(around, before+1) // which may itself have been moved, so it is only a hint
 	}
-	if moved := *e; known {
-		// The entry before it may itself have been moved, so its number is only a hint: look around it.
-		for id := max(1, before-maxProblems); id <= before+maxProblems; id++ {
-			if moved.ID = id; id != e.ID && moved.digest() == e.Hash {
-				c.add(e.ID, "it was moved: it was recorded as entry %d", id)
+	moved := *e
+	for _, middle := range around {
+		for moved.ID = max(1, middle-maxProblems); moved.ID <= middle+maxProblems; moved.ID++ {
+			if moved.digest() == e.Hash {
+				c.add(e.ID, "it was moved: it was recorded as entry %d", moved.ID)
 				return
 			}
 		}
