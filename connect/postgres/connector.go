@@ -1,14 +1,30 @@
 package postgres
 
-import waybill "github.com/waybill-data/waybill"
+import (
+	"context"
 
-// Kind is the connector's kind, and the dialect of its table versions.
+	"github.com/waybill-data/waybill"
+)
+
+// kind is the connector's kind, and the dialect of its table versions.
 const kind = "postgres"
 
 // Connector returns the connector.
 func Connector() *waybill.Connector {
 	return &waybill.Connector{
-		Kind:             kind,
+		Kind: kind,
+		Settings: []waybill.Setting{
+			{Name: fullIdentity, Default: "", Help: `"full" lets a link run ALTER TABLE ... REPLICA IDENTITY FULL on tables without a key, which the server asks for before it lets them be followed`},
+		},
+		OpenView: func(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptions) (waybill.View, error) {
+			return openView(ctx, e, o)
+		},
+		OpenChanges: func(ctx context.Context, e waybill.Endpoint, o waybill.ChangeOptions) (waybill.ChangeSource, error) {
+			return openChanges(ctx, e, o)
+		},
 		ComparePositions: comparePositions,
+		State:            streamState,
+		Drop:             dropStream,
+		Capture:          capture(),
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill"
 )
 
 // position is a place in one server's write-ahead log. It is the end of a commit, so what follows it is whole

@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/waybill-data/waybill"
+)
+
+const finishTimeout = 2 * time.Second
+
+// changes is an open stream. Its goroutines run from openChanges to Close: one receives and decodes, one tells the
+// server what is durable, one sends heartbeats. The methods have one caller.
+type changes struct {
+	endpoint waybill.Endpoint
+	options  waybill.ChangeOptions
+	server   identity
+	reader   *reader
+	slabs    *slabs
+	wire     *replication
+	side     *side
+	export   *exported // the snapshot of the slot's making, until View takes it
+	durable  atomic.Uint64
+	told     chan struct{}
+
+	cancel context.CancelCauseFunc
+	group  sync.WaitGroup
+
+	slab      *slab // being delivered
+	from      int   // first change not delivered
+	commit    int   // first commit not delivered
+	delivered uint64
+	marks     []uint64 // places that no batch straddles, ascending
+	after     map[waybill.TableName]uint64
+	held      map[waybill.TableName]bool
+}
+
+var _ waybill.ChangeSource = (*changes)(nil)
+
+// errClosed ends the goroutines of a stream that is closed.
+var errClosed = errors.New("the stream is closed")
+
+// start begins to receive after the position.
+func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, prepared *preparation) error {
+	version := serverVersion(conn)
+	timeout, err := senderTimeout(ctx, conn)
+	if err != nil {
+		closeConn(conn)
+		return err
+	}
+	wire, err := takeOver(conn)
+	if err != nil {
+		return err
+	}
+	name := prepared.publication.name
+	if err := wire.startReplication(startStatement(name, from, version)); err != nil {
+		wire.finish(time.Now().Add(finishTimeout))
+		return slotRefusal("start stream "+c.options.Stream, err)
+	}
+	c.wire, c.slabs, c.delivered, c.told = wire, newSlabs(), from, make(chan struct{}, 1)
+	c.durable.Store(from)
+	c.reader = &reader{wire: wire, slabs: c.slabs, shapes: prepared.shapes, spilled: newOpenTransactions(c.options.SpillDir, name),
+		log: c.options.Log, stream: c.options.Stream, durable: &c.durable, sent: from, news: prepared.news}
+	if err := c.reader.spilled.clean(); err != nil {
+		c.options.Log.Warn("leftovers of a killed process stay", "error", err)
+	}
+	c.run(&pulse{wire: wire, durable: &c.durable, confirmed: c.told, status: min(statusEvery, timeout/4), beat: c.options.Heartbeat,
+		statement: prepared.heartbeat, side: c.side, log: c.options.Log})
+	return nil
+}
+
+// run starts the goroutines. The first that fails ends the others.
+func (c *changes) run(p *pulse) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c.cancel = cancel
+	unblock := context.AfterFunc(ctx, func() { _ = c.wire.conn.SetReadDeadline(time.Unix(1, 0)) })
+	c.group.Go(func() {
+		defer unblock()
+		err := c.reader.run(ctx)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		err = errors.Join(classify("read stream "+c.options.Stream, waybill.TableName{}, err), c.reader.spilled.discard())
+		c.slabs.fail(err)
+		cancel(err)
+	})
+	c.group.Go(func() {
+		if err := p.run(ctx); err != nil && ctx.Err() == nil {
+			cancel(classify("report to the server of "+c.options.Stream, waybill.TableName{}, err))
+		}
+	})
+	c.group.Go(func() { p.beats(ctx) })
+}
+
+// View joins the stream: the first one is the snapshot that the slot was made with, later ones take their own.
+func (c *changes) View(ctx context.Context) (waybill.View, error) {
+	options := waybill.ViewOptions{Tables: c.options.Tables, Positioned: true, Log: c.options.Log}
+	if c.export == nil {
+		return openView(ctx, c.endpoint, options)
+	}
+	x := c.export
+	c.export = nil
+	return newView(ctx, c.endpoint, x.snapshot, c.server.at(x.lsn), options, x.close)
+}
+
+// Confirm lets the server forget what is up to the position. It returns before the server knows: the server is told
+// within a moment, and at Close.
+func (c *changes) Confirm(_ context.Context, p waybill.Position) error {
+	at, err := parsePosition(p)
+	if err != nil {
+		return waybill.Errorf(waybill.Bug, "confirm", "%w", err)
+	}
+	if at.System != c.server.system || at.LSN > c.delivered {
+		return waybill.Errorf(waybill.Bug, "confirm", "position %s was not delivered by this stream", p)
+	}
+	for {
+		was := c.durable.Load()
+		if at.LSN <= was {
+			return nil
+		}
+		if c.durable.CompareAndSwap(was, at.LSN) {
+			wake(c.told)
+			return nil
+		}
+	}
+}
+
+// Follow sets from where a table's changes are delivered.
+func (c *changes) Follow(table waybill.TableName, after waybill.Position) {
+	delete(c.held, table)
+	if at, err := parsePosition(after); err == nil && at.LSN > c.delivered {
+		c.after[table] = at.LSN
+	} else {
+		delete(c.after, table)
+	}
+}
+
+// Mark keeps batches from straddling a position. A position that was delivered already is no mark.
+func (c *changes) Mark(p waybill.Position) {
+	at, err := parsePosition(p)
+	if err != nil || at.LSN <= c.delivered {
+		return
+	}
+	if i, found := slices.BinarySearch(c.marks, at.LSN); !found {
+		c.marks = slices.Insert(c.marks, i, at.LSN)
+	}
+}
+
+// Close ends the stream; what was confirmed is told to the server.
+func (c *changes) Close() error {
+	var err error
+	if c.export != nil {
+		err = c.export.close()
+		c.export = nil
+	}
+	if c.cancel != nil {
+		c.cancel(errClosed)
+		c.group.Wait()
+	}
+	if c.wire != nil {
+		_ = c.wire.conn.SetWriteDeadline(time.Now().Add(finishTimeout))
+		_ = c.wire.status(c.durable.Load(), time.Now()) // a server that is gone keeps the older position
+		c.wire.finish(time.Now().Add(finishTimeout))
+		c.wire = nil
+	}
+	c.side.close()
+	return err
+}
+
+// exported is a snapshot that lives as long as the session which made it stays idle.
+type exported struct {
+	conn     *pgconn.PgConn
+	snapshot string
+	lsn      uint64
+}
+
+func (x *exported) close() error {
+	closeConn(x.conn)
+	return nil
+}
+
+func logOf(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
+}
