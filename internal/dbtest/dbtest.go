@@ -23,15 +23,19 @@ var (
 )
 
 // Main runs a package's tests and stops the servers they started. Use it as TestMain's body.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has more to do; it returns the exit code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	mu.Lock()
+	defer mu.Unlock()
 	for _, s := range servers {
 		if err := s.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // Shared returns this test binary's server of a major version (0: the newest of the system's own), started
