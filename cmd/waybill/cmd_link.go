@@ -259,8 +259,8 @@ func (a *app) confirm(yes bool, what, name string) error {
 	}
 	fmt.Fprintf(a.err, "%s\nType %s to go on: ", what, name)
 	var typed string
-	if _, err := fmt.Fscanln(a.in, &typed); err != nil && !errors.Is(err, io.EOF) && typed == "" {
-		return usage(fmt.Errorf("nothing was typed; use --yes where nobody can be asked"))
+	if _, err := fmt.Fscanln(a.in, &typed); err != nil && typed == "" {
+		return usage(errors.New("nothing was typed; use --yes where nobody can be asked"))
 	}
 	if typed != name {
 		return usage(fmt.Errorf("%q is not %q: nothing was done", typed, name))

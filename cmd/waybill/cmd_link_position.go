@@ -64,7 +64,7 @@ type mover struct {
 func (p places) text(w io.Writer) {
 	writeLines(w, [][2]any{{"link", p.Link}, {"target", p.Target}, {"ledger", p.Ledger}})
 	if s := p.Source; s != nil && s.Exists {
-		writeLines(w, [][2]any{{"source, confirmed", s.Position}, {"source, now", s.Current}, {"behind", bytes(s.Behind)}, {"log kept", bytes(s.Retained)}})
+		writeLines(w, [][2]any{{"source, confirmed", s.Position}, {"source, now", s.Current}, {"behind", size(s.Behind)}, {"log kept", size(s.Retained)}})
 	}
 	for _, note := range p.Notes {
 		fmt.Fprintln(w, note)

@@ -169,7 +169,7 @@ func (a *app) printStatuses(shown []shownStatus, tables bool) error {
 	err := printList(a, shown, "LINK STATE DELAY P99 RATE CHANGES COPIED BEHIND UPDATED NOTE", func(s shownStatus) []any {
 		behind := ""
 		if s.Source != nil && s.Source.Exists {
-			behind = bytes(s.Source.Behind)
+			behind = size(s.Source.Behind)
 		}
 		note := s.Note
 		for _, more := range []string{s.Waiting, s.Error, s.Hint} {
@@ -197,17 +197,17 @@ func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-// bytes prints a size in powers of 1024.
-func bytes(n int64) string {
-	size, unit := float64(n), 0
+// size prints a size in powers of 1024.
+func size(n int64) string {
+	amount, unit := float64(n), 0
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	for size >= 1024 && unit < len(units)-1 {
-		size, unit = size/1024, unit+1
+	for amount >= 1024 && unit < len(units)-1 {
+		amount, unit = amount/1024, unit+1
 	}
 	if unit == 0 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%.1f %s", size, units[unit])
+	return fmt.Sprintf("%.1f %s", amount, units[unit])
 }
 
 func writeLines(w io.Writer, pairs [][2]any) {
