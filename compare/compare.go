@@ -18,9 +18,11 @@ type Options struct {
 	Source, Target waybill.View // not closed by Run
 	Name           string       // of the link or comparison, for the ledger
 	Tables         waybill.Selection
-	// Closed takes tables that only the target has for differences, too. Without it they are left out:
-	// a target may hold more than one source's tables.
-	Closed  bool
+	// Owned says which tables must not be at the target alone; nil: none, as a target may hold more than one
+	// source's tables.
+	Owned func(waybill.TableName) bool
+	// Moment says in words how the moments of the two views relate, for the record.
+	Moment  string
 	Workers int // tables compared at once; 0: 4
 	Keep    int // differences kept in the result per table; 0: 100
 	Ledger  waybill.Ledger
@@ -55,7 +57,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	r := &run{Options: o, started: time.Now()}
 	result, err := r.all(ctx)
-	result.Source, result.Target, result.Took = o.Source.Position(), o.Target.Position(), time.Since(r.started)
+	result.Source, result.Target, result.Moment = o.Source.Position(), o.Target.Position(), o.Moment
+	result.Took = time.Since(r.started)
 	return result, err
 }
 
@@ -115,7 +118,7 @@ func (r *run) table(ctx context.Context, p *plan) error {
 		}
 	}
 	t.Took = time.Since(started)
-	r.Log.Info("table compared", "table", t.Table.String(), "state", string(t.State), "rows", t.SourceRows, "differences", t.Rows())
+	r.Log.Debug("table compared", "table", t.Table.String(), "state", string(t.State), "rows", t.SourceRows, "differences", t.Rows())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done = append(r.done, t)

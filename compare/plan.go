@@ -53,7 +53,7 @@ func (r *run) plan(ctx context.Context) ([]*plan, error) {
 		g.Go(func() error { return r.pair(ctx, p) })
 	}
 	for _, table := range target {
-		if r.Closed && !slices.Contains(source, table) {
+		if r.Owned != nil && r.Owned(table) && !slices.Contains(source, table) {
 			plans = append(plans, &plan{result: TableResult{Table: table, State: MissingAtSource}})
 		}
 	}

@@ -23,6 +23,7 @@ type finding struct {
 	Cause       string           `json:"cause,omitzero"`
 	Source      waybill.Position `json:"source_position,omitzero"`
 	Target      waybill.Position `json:"target_position,omitzero"`
+	Moment      string           `json:"moment,omitzero"`
 	Differences []row            `json:"differences,omitzero"`
 }
 
@@ -69,7 +70,7 @@ func (r *run) end(ctx context.Context, result *Result, cause error) error {
 func (r *run) entry(number int64, t *TableResult) waybill.Entry {
 	f := finding{State: t.State, Key: t.Key, SourceRows: t.SourceRows, TargetRows: t.TargetRows, Missing: t.Missing,
 		Extra: t.Extra, Changed: t.Changed, Structure: t.Structure, Cause: t.Cause,
-		Source: r.Source.Position(), Target: r.Target.Position()}
+		Source: r.Source.Position(), Target: r.Target.Position(), Moment: r.Moment}
 	for _, d := range t.Differences {
 		kept := row{Kind: d.Kind}
 		if len(t.Key) > 0 {

@@ -23,7 +23,8 @@ type Result struct {
 	Run    int64            `json:"run,omitzero"` // its number in the ledger
 	Source waybill.Position `json:"source_position,omitzero"`
 	Target waybill.Position `json:"target_position,omitzero"`
-	Tables []TableResult    `json:"tables"` // by name
+	Moment string           `json:"moment,omitzero"` // how the two positions relate
+	Tables []TableResult    `json:"tables"`          // by name
 	Took   time.Duration    `json:"took_ns"`
 }
 

@@ -53,8 +53,8 @@ Exit codes: 0 ok, 1 runtime, 2 usage or configuration, 3 environment (unreachabl
 // commands lists the verbs, in the order of their help.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
-		a.demoCommand(), a.initCommand(), a.checkCommand(), a.doctorCommand(), a.runCommand(), a.linkCommand(), a.schemaCommand(),
-		a.ledgerCommand(), a.versionCommand(),
+		a.demoCommand(), a.initCommand(), a.checkCommand(), a.doctorCommand(), a.runCommand(), a.linkCommand(), a.compareCommand(),
+		a.schemaCommand(), a.ledgerCommand(), a.versionCommand(),
 	}
 }
 
