@@ -50,7 +50,8 @@ Exit code 3 where an endpoint or the ledger could not be probed, 4 where a probe
 				return err
 			}
 			all := []diagnosis{a.probeLedger(c.Context())}
-			unreachable := all[0].Severity == waybill.Blocker
+			all = append(all, probeSpill(probes)...)
+			unreachable := slices.ContainsFunc(all, func(d diagnosis) bool { return d.Severity == waybill.Blocker })
 			more, failed := a.probeAll(c.Context(), probes, limit)
 			return a.finishDoctor(append(all, more...), unreachable || failed)
 		},

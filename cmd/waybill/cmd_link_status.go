@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -122,7 +123,7 @@ func alive(s waybill.LinkStatus, now time.Time) bool {
 	}
 	// The number may have gone to another process since, so a long silence counts too.
 	err = syscall.Kill(s.Process, 0)
-	return (err == nil || err == syscall.EPERM) && now.Sub(s.Updated) < 10*silence
+	return (err == nil || errors.Is(err, syscall.EPERM)) && now.Sub(s.Updated) < 10*silence
 }
 
 // askSources asks each source about its links. One that does not answer is asked once, not for every link

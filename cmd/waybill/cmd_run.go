@@ -84,7 +84,7 @@ func (a *app) printEnd(name string, s *waybill.LinkStatus) error {
 		return nil
 	}
 	if a.output == "table" {
-		fmt.Fprintf(a.err, "%s is %s at %s: go on with `waybill run %s`\n", name, s.State, oneLine(s.Position), name)
+		fmt.Fprintf(a.err, "%s: %s at %s; go on with `waybill run %s`\n", name, s.State, oneLine(s.Position), name)
 	}
 	return printOne(a, s, func(w io.Writer) {
 		writeLines(w, [][2]any{{"link", s.Link}, {"run", s.Run}, {"state", s.State}, {"position", s.Position}, {"rows copied", s.RowsCopied},
