@@ -27,17 +27,19 @@ func (h *shapes) compare(ctx context.Context, s *shape, v *waybill.TableVersion)
 	_, isPart := h.roots[a.oid]
 	renamed := !isPart && a.table != v.Table
 	identity := !isPart && !identityAgrees(a, v)
+	if !isPart {
+		if err := ambiguous(a, v, added, dropped); err != nil {
+			return nil, err
+		}
+	}
 	if !renamed && !identity && len(added) == 0 && len(dropped) == 0 {
 		return nil, nil
 	}
-	if err := ambiguous(a, v, added, dropped); err != nil {
-		return nil, err
+	if isPart {
+		return nil, drift(v.Table, "the columns of its partition "+a.table.String()+" differ without a report")
 	}
 	after := *v
 	after.Table = a.table
-	if isPart {
-		after.Table = v.Table
-	}
 	after.Columns = slices.Clone(v.Columns)
 	removeColumns(&after, dropped)
 	if err := h.addColumns(ctx, &after, a, added); err != nil {

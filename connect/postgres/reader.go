@@ -92,10 +92,14 @@ func (r *reader) resume() {
 
 // deliver leaves to the caller the transactions that came whole before the stream failed.
 func (r *reader) deliver() {
-	if r.tx.open || r.slab == nil || r.slab.empty() {
+	s := r.slab
+	if s == nil || len(s.commits) == 0 {
 		return
 	}
-	r.slabs.park(r.slab)
+	if r.tx.open {
+		s.changes, s.opens, s.advance = s.changes[:s.commits[len(s.commits)-1].to], 0, 0
+	}
+	r.slabs.park(s)
 	r.slab = nil
 }
 
