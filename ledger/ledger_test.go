@@ -162,6 +162,24 @@ func TestStatusesAndRequests(t *testing.T) {
 		if open, err = l.Requests(ctx, "a"); err != nil || len(open) != 0 {
 			t.Errorf("still open = %+v, %v", open, err)
 		}
+		three, err := l.AddRequest(ctx, waybill.Request{Link: "a", Verb: "stop"})
+		check(t, err)
+		check(t, l.Withdraw(ctx, three))
+		check(t, l.Withdraw(ctx, three))
+		check(t, l.Withdraw(ctx, one))
+		if got, err := l.Request(ctx, three); err != nil || got.Error != Withdrawn {
+			t.Errorf("withdrawn = %+v, %v", got, err)
+		}
+		check(t, l.Answer(ctx, three, "stopped all the same", ""))
+		if err := l.Answer(ctx, three, "again", ""); err == nil {
+			t.Error("a request was answered twice")
+		}
+		if open, err = l.Requests(ctx, "a"); err != nil || len(open) != 0 {
+			t.Errorf("still open = %+v, %v", open, err)
+		}
+		if got, err := l.Request(ctx, one); err != nil || got.Outcome != "5 rows" {
+			t.Errorf("an answered request that was withdrawn = %+v, %v", got, err)
+		}
 		if got, err := l.Request(ctx, two); err != nil || got.Error != "not running" || got.Answered.IsZero() {
 			t.Errorf("answer = %+v, %v", got, err)
 		}

@@ -68,19 +68,43 @@ func (l *Ledger) AddRequest(ctx context.Context, r waybill.Request) (int64, erro
 	return r.ID, err
 }
 
-// Answer implements waybill.Ledger. A request is answered once.
+// Withdrawn is the error that a request which was taken back is answered with.
+const Withdrawn = "withdrawn: nobody answered in time"
+
+// Answer implements waybill.Ledger. A request is answered once; the answer to one that was withdrawn
+// meanwhile takes the withdrawal's place, as the link did carry it out.
 func (l *Ledger) Answer(ctx context.Context, request int64, outcome, failure string) error {
+	return l.answer(ctx, request, outcome, failure, Withdrawn)
+}
+
+// Withdraw takes back a request that nobody has answered. One that was answered stays as it is.
+func (l *Ledger) Withdraw(ctx context.Context, request int64) error {
+	r, err := l.Request(ctx, request)
+	if err != nil || !r.Answered.IsZero() {
+		return err
+	}
+	if err = l.answer(ctx, request, "", Withdrawn, ""); err == nil {
+		return nil
+	}
+	if r, again := l.Request(ctx, request); again == nil && !r.Answered.IsZero() {
+		return nil
+	}
+	return err
+}
+
+// answer closes a request that is open, or that was closed with the given failure.
+func (l *Ledger) answer(ctx context.Context, request int64, outcome, failure, over string) error {
 	op := fmt.Sprintf("answer request %d", request)
 	return l.change(ctx, op, func(tx *sql.Tx) error {
-		var link, answered string
-		err := tx.QueryRowContext(ctx, "SELECT link, answered FROM request WHERE id = $1", request).Scan(&link, &answered)
+		var link, answered, failed string
+		err := tx.QueryRowContext(ctx, "SELECT link, answered, error FROM request WHERE id = $1", request).Scan(&link, &answered, &failed)
 		if errors.Is(err, sql.ErrNoRows) {
 			return waybill.Errorf(waybill.Bug, op, "there is no such request")
 		}
 		if err != nil {
 			return err
 		}
-		if answered != "" {
+		if answered != "" && (over == "" || failed != over) {
 			return waybill.Errorf(waybill.Bug, op, "it was answered already, at %s", answered)
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE request SET answered = $1, outcome = $2, error = $3 WHERE id = $4",

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
 
 	"github.com/vbauerster/mpb/v8"
@@ -14,6 +13,7 @@ import (
 
 // bars shows a link on a terminal: a line that says what it is at, and a bar for each table being copied.
 type bars struct {
+	w      io.Writer
 	screen *mpb.Progress
 	status *mpb.Bar
 	text   atomic.Pointer[string]
@@ -27,7 +27,7 @@ type tableBar struct {
 }
 
 func newBars(w io.Writer, name string) *bars {
-	b := &bars{screen: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), tables: map[waybill.TableName]*tableBar{}}
+	b := &bars{w: w, screen: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40)), tables: map[waybill.TableName]*tableBar{}}
 	starting := "starting"
 	b.text.Store(&starting)
 	b.status = b.screen.New(0, mpb.NopStyle(), mpb.BarPriority(1<<20), mpb.PrependDecorators(
@@ -79,5 +79,5 @@ func (b *bars) close() {
 	}
 	b.status.Abort(true)
 	b.screen.Wait()
-	fmt.Fprintf(os.Stderr, "%s\n", *b.text.Load())
+	fmt.Fprintf(b.w, "%s\n", *b.text.Load())
 }

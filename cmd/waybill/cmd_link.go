@@ -43,7 +43,7 @@ type asked struct {
 	Request int64  `json:"request"`
 	Link    string `json:"link"`
 	Verb    string `json:"verb"`
-	State   string `json:"state"` // done, failed, waiting
+	State   string `json:"state"` // done, failed, waiting, withdrawn
 	Outcome string `json:"outcome,omitzero"`
 	Error   string `json:"error,omitzero"`
 }
@@ -52,23 +52,37 @@ type asked struct {
 type asking struct {
 	app  *app
 	wait time.Duration
+	keep bool // a request that is not answered in time stays
 }
 
 func (q *asking) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&q.wait, "wait", 30*time.Second, "how long to wait for the link's answer; 0: do not wait")
 }
 
-// ask hands a request to a link through the ledger and waits for the answer. Without an answer in time the
-// request stays: the exit code is 5.
+// ask hands a request to a link through the ledger and waits for the answer. A link that runs and does not
+// answer in time has the request taken back; one that does not run finds it when it starts. Both exit with 5,
+// unless nobody wanted to wait.
 func (q *asking) ask(ctx context.Context, r waybill.Request) error {
 	if _, err := q.app.route(r.Link); err != nil {
 		return err
 	}
 	r.By = who()
 	return q.app.withLedger(ctx, true, func(l *ledger.Ledger) error {
+		running := q.app.refuseRunning(ctx, l, r.Link) != nil
+		if !running && (r.Verb == "stop" || r.Verb == "decide") {
+			return &waybill.Error{Op: r.Verb + " " + r.Link, Fault: waybill.Drift, Err: errors.New("the link is not running"),
+				Hint: "see `waybill link status " + r.Link + "`"}
+		}
 		id, err := l.AddRequest(ctx, r)
 		if err != nil {
 			return err
+		}
+		code := exitResumable
+		if q.wait <= 0 {
+			code = exitOK
+		}
+		if !running {
+			q.wait = 0
 		}
 		answer, err := q.answer(ctx, l, id)
 		if err != nil {
@@ -76,24 +90,21 @@ func (q *asking) ask(ctx context.Context, r waybill.Request) error {
 		}
 		result := asked{Request: id, Link: r.Link, Verb: r.Verb, State: "waiting", Outcome: answer.Outcome, Error: answer.Error}
 		switch {
+		case answer.Error == ledger.Withdrawn:
+			result.State = "withdrawn"
 		case answer.Error != "":
-			result.State = "failed"
+			result.State, code = "failed", exitRuntime
 		case !answer.Answered.IsZero():
-			result.State = "done"
+			result.State, code = "done", exitOK
 		}
-		if err := printOne(q.app, result, result.text); err != nil {
+		if err := printOne(q.app, result, result.text); err != nil || code == exitOK {
 			return err
 		}
-		switch {
-		case result.State == "failed":
-			return &exitError{exitRuntime}
-		case result.State == "waiting" && q.wait > 0:
-			return &exitError{exitResumable}
-		}
-		return nil
+		return &exitError{code}
 	})
 }
 
+// answer waits for the answer. When the time is over the request is taken back, unless it is to be kept.
 func (q *asking) answer(ctx context.Context, l *ledger.Ledger, id int64) (ledger.StoredRequest, error) {
 	deadline := time.NewTimer(q.wait)
 	defer deadline.Stop()
@@ -106,9 +117,18 @@ func (q *asking) answer(ctx context.Context, l *ledger.Ledger, id int64) (ledger
 		}
 		select {
 		case <-ctx.Done():
-			return r, ctx.Err()
+			if q.keep {
+				return r, ctx.Err()
+			}
+			return r, errors.Join(ctx.Err(), l.Withdraw(context.WithoutCancel(ctx), id))
 		case <-deadline.C:
-			return r, nil
+			if q.keep {
+				return r, nil
+			}
+			if err := l.Withdraw(ctx, id); err != nil {
+				return r, err
+			}
+			return l.Request(ctx, id)
 		case <-tick.C:
 		}
 	}
@@ -118,6 +138,8 @@ func (r asked) text(w io.Writer) {
 	switch r.State {
 	case "done":
 		fmt.Fprintf(w, "%s %s: %s\n", r.Verb, r.Link, oneLine(r.Outcome))
+	case "withdrawn":
+		fmt.Fprintf(w, "%s %s: the link did not answer in time; the request was taken back, unless the link is at it already\n", r.Verb, r.Link)
 	case "failed":
 		fmt.Fprintf(w, "%s %s failed: %s\n", r.Verb, r.Link, r.Error)
 	default:
@@ -136,7 +158,7 @@ With --at the link first applies everything up to exactly that position.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			r := waybill.Request{Link: args[0], Verb: "pause"}
 			if at != "" {
-				r.Verb, r.Position = "hold", waybill.Position(at)
+				r.Verb, r.Position, q.keep = "hold", waybill.Position(at), true
 			}
 			return q.ask(c.Context(), r)
 		},
