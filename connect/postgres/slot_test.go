@@ -1,0 +1,238 @@
+package postgres
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/dbtest"
+	"github.com/waybill-data/waybill/internal/pgserver"
+)
+
+func TestStreamNames(t *testing.T) {
+	seen := map[string]string{}
+	long := strings.Repeat("a", 80)
+	for _, stream := range []string{"shop", "shop_to_lake", "Shop", "shop-to-lake", "shop to lake", "ünï", long, long + "b", "a.b", "a_b"} {
+		name := streamName(stream)
+		if other, taken := seen[name]; taken || len(name) > 63 {
+			t.Errorf("%q and %q are both %q", stream, other, name)
+		}
+		seen[name] = stream
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+			t.Errorf("name %q of %q", name, stream)
+		}
+	}
+	if got := streamName("shop_to_lake"); got != "waybill_shop_to_lake" {
+		t.Errorf("name is %q", got)
+	}
+	if plain := streamName("shop-to-lake"); streamName(strings.TrimPrefix(plain, "waybill_")) == plain {
+		t.Errorf("a stream can be called so that it gets the name %q of another", plain)
+	}
+}
+
+func TestPositions(t *testing.T) {
+	p := position{System: 7312345678901234567, Timeline: 1, LSN: 0x16B3748}
+	if got := p.Position(); got != "7312345678901234567/1/0/16B3748" {
+		t.Errorf("prints %s", got)
+	}
+	if back, err := parsePosition(p.Position()); err != nil || back != p {
+		t.Errorf("reads %v, %v", back, err)
+	}
+	for _, bad := range []waybill.Position{"", "1", "1/2", "1/2/3", "x/1/0/1", "1/1/0/123456789", "1/1/-1/1", "1/1/0/1/2"} {
+		if got, err := parsePosition(bad); err == nil {
+			t.Errorf("%q is read as %v", bad, got)
+		}
+	}
+	if order, err := comparePositions("1/1/F/0", "1/2/10/0"); err != nil || order != -1 {
+		t.Errorf("order %d, %v", order, err)
+	}
+	if _, err := comparePositions("1/1/0/1", "2/1/0/1"); err == nil {
+		t.Error("positions of two clusters were compared")
+	}
+}
+
+// A slot that is not what it was stops the stream with a diagnosis instead of skipping.
+func TestDamagedSlotStops(t *testing.T) {
+	cases := map[string]struct {
+		sql   []string
+		fault waybill.Fault
+		says  string
+	}{
+		"dropped":   {[]string{"SELECT pg_drop_replication_slot('SLOT')"}, waybill.Drift, "is gone"},
+		"advanced":  {[]string{"INSERT INTO a VALUES (9)", "SELECT pg_replication_slot_advance('SLOT', pg_current_wal_lsn())"}, waybill.Drift, "after the stream's position"},
+		"made anew": {[]string{"SELECT pg_drop_replication_slot('SLOT')", "INSERT INTO a VALUES (9)", "SELECT pg_create_logical_replication_slot('SLOT', 'pgoutput')"}, waybill.Drift, "made again"},
+		"other plugin": {[]string{"SELECT pg_drop_replication_slot('SLOT')", "SELECT pg_create_physical_replication_slot('SLOT', true)"},
+			waybill.Setup, "somebody else's"},
+		"publication dropped": {[]string{"DROP PUBLICATION \"SLOT\""}, waybill.Drift, "publication"},
+		"table removed":       {[]string{"ALTER PUBLICATION \"SLOT\" DROP TABLE a"}, waybill.Setup, "taken out"},
+		"column list":         {[]string{"ALTER PUBLICATION \"SLOT\" SET TABLE a (id), barrier"}, waybill.Setup, "column list"},
+		"row filter":          {[]string{"ALTER PUBLICATION \"SLOT\" SET TABLE a WHERE (id > 5), barrier"}, waybill.Setup, "row filter"},
+		"kinds of changes":    {[]string{"ALTER PUBLICATION \"SLOT\" SET (publish = 'insert')"}, waybill.Setup, "every kind"},
+		"own names":           {[]string{"ALTER PUBLICATION \"SLOT\" SET (publish_via_partition_root = false)"}, waybill.Setup, "partitions"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			eachMajor(t, bothMajors, func(t *testing.T, major int) {
+				r := newRig(t, major, barrierTable, "CREATE TABLE a (id int PRIMARY KEY)")
+				r.open()
+				r.barrier()
+				r.close()
+				for _, sql := range c.sql {
+					r.exec(strings.ReplaceAll(sql, "SLOT", streamName(r.options.Stream)))
+				}
+				err := r.tryOpen()
+				if err == nil || waybill.FaultOf(err) != c.fault || !strings.Contains(err.Error(), c.says) || waybill.HintOf(err) == "" {
+					t.Errorf("error %v (%v, %s), want %v with %q", err, waybill.FaultOf(err), waybill.HintOf(err), c.fault, c.says)
+				}
+			})
+		})
+	}
+}
+
+func TestPositionOfAnotherHistoryStops(t *testing.T) {
+	r := newRig(t, 15, barrierTable)
+	r.open()
+	r.barrier()
+	r.close()
+	p, err := parsePosition(r.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []position{{p.System + 1, p.Timeline, p.LSN}, {p.System, p.Timeline + 1, p.LSN}} {
+		r.last = other.Position()
+		if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Drift {
+			t.Errorf("position %s: %v, want drift", r.last, err)
+		}
+	}
+	if end, ok := timelineEnd([]byte("1\t0/3000000\tno recovery target specified\n\n2\t0/5000110\tbefore x\n"), 2); !ok || end != 0x5000110 {
+		t.Errorf("timeline 2 ends at %x, %t", end, ok)
+	}
+}
+
+func TestSecondReaderIsRefused(t *testing.T) {
+	r := newRig(t, 15, barrierTable)
+	r.open()
+	r.barrier()
+	second := rigAt(t, r.url)
+	second.options.Stream, second.last = r.options.Stream, r.last
+	if err := second.tryOpen(); waybill.FaultOf(err) != waybill.Setup || !strings.Contains(err.Error(), "waybill stream") {
+		t.Errorf("second reader: %v, want a refusal that names the first", err)
+	}
+	if err := dropStream(context.Background(), r.endpoint, r.options.Stream); waybill.FaultOf(err) != waybill.Setup {
+		t.Errorf("drop under a reader: %v, want a refusal", err)
+	}
+	r.barrier()
+}
+
+func TestUnfinishedBeginningIsReplacedAndAReadSlotIsNot(t *testing.T) {
+	eachMajor(t, bothMajors, func(t *testing.T, major int) {
+		r := newRig(t, major, barrierTable)
+		r.open()
+		r.close()
+		r.last = ""
+		r.open()
+		r.barrier()
+		r.close()
+		r.last = ""
+		if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Setup || !strings.Contains(err.Error(), "already read") {
+			t.Errorf("beginning over a slot that was read: %v", err)
+		}
+		if err := dropStream(context.Background(), r.endpoint, r.options.Stream); err != nil {
+			t.Fatal(err)
+		}
+		if left := dbtest.Rows(t, r.url, "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() UNION ALL SELECT pubname FROM pg_publication"); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		if err := dropStream(context.Background(), r.endpoint, r.options.Stream); err != nil {
+			t.Errorf("dropping again: %v", err)
+		}
+		r.open()
+	})
+}
+
+func TestStateOfAStream(t *testing.T) {
+	eachMajor(t, []int{10, 15, 18}, func(t *testing.T, major int) {
+		r := newRig(t, major, barrierTable)
+		ctx := context.Background()
+		if s, err := streamState(ctx, r.endpoint, r.options.Stream); err != nil || s.Exists {
+			t.Errorf("before: %+v, %v", s, err)
+		}
+		r.open()
+		r.barrier()
+		if s, err := streamState(ctx, r.endpoint, r.options.Stream); err != nil || !s.Exists || !s.Active || s.Position == "" || s.Note != "" {
+			t.Errorf("while open: %+v, %v", s, err)
+		}
+		r.close()
+		s, err := streamState(ctx, r.endpoint, r.options.Stream)
+		if err != nil || s.Active || s.Position != r.last {
+			t.Errorf("after: %+v, %v, want position %s", s, err, r.last)
+		}
+	})
+}
+
+func TestKeylessTableIsRefusedOrGivenItsIdentity(t *testing.T) {
+	r := newRig(t, 15, barrierTable, "CREATE TABLE bag (x int)", "INSERT INTO bag VALUES (1)")
+	if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Setup || !strings.Contains(waybill.HintOf(err), `ALTER TABLE ONLY "public"."bag" REPLICA IDENTITY FULL`) {
+		t.Fatalf("keyless table: %v (%s)", err, waybill.HintOf(err))
+	}
+	r.exec("UPDATE bag SET x = 2") // which the server would refuse had the table been published
+	r.endpoint.Settings[fullIdentity] = "full"
+	r.open()
+	r.exec("UPDATE bag SET x = 3")
+	r.barrier()
+	r.expect("update bag (2) -> (3)")
+}
+
+func TestNewTablesAreTakenIn(t *testing.T) {
+	eachMajor(t, []int{13, 15, 18}, func(t *testing.T, major int) {
+		r := newRig(t, major, barrierTable)
+		r.open()
+		r.barrier()
+		r.exec("CREATE TABLE late (id int PRIMARY KEY)", "INSERT INTO late VALUES (1)")
+		r.barrier()
+		r.expect()
+		r.close()
+		r.open()
+		r.exec("INSERT INTO late VALUES (2)")
+		r.barrier()
+		r.expect("reshape late | create table public.late  | reload table public.late "+publishedReason+" (inferred)", "insert late (2)")
+	})
+}
+
+// The server keeps a slot's position only from checkpoint to checkpoint: after a crash it sends again what it forgot.
+func TestCrashOfTheSource(t *testing.T) {
+	ctx := context.Background()
+	for _, major := range bothMajors {
+		t.Run(dbMajor(major), func(t *testing.T) {
+			server, err := pgserver.Start(ctx, pgserver.Options{Major: major})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := server.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			r := rigAt(t, server.URL("postgres"))
+			r.exec(barrierTable, "CREATE TABLE a (id int PRIMARY KEY)")
+			r.open()
+			r.exec("CHECKPOINT", "INSERT INTO a VALUES (1)")
+			r.barrier()
+			if err := server.Down(ctx, "immediate"); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.tryUntil("never"); waybill.FaultOf(err) != waybill.Passing {
+				t.Errorf("crash under the stream: %v, want passing", err)
+			}
+			r.close()
+			if err := server.Up(ctx); err != nil {
+				t.Fatal(err)
+			}
+			r.open()
+			r.exec("INSERT INTO a VALUES (2)")
+			r.barrier()
+			r.expect("insert a (1)", "insert a (2)")
+		})
+	}
+}
