@@ -15,6 +15,7 @@ func Connector() *waybill.Connector {
 		Kind: kind,
 		Settings: []waybill.Setting{
 			{Name: fullIdentity, Default: "", Help: `"full" lets a link run ALTER TABLE ... REPLICA IDENTITY FULL on tables without a key, which the server asks for before it lets them be followed`},
+			{Name: settingExisting, Default: "stop", Help: `what a link does with a table of the target that has rows it did not bring: "stop", or "truncate" to empty it`},
 		},
 		OpenView: func(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptions) (waybill.View, error) {
 			return openView(ctx, e, o)
@@ -22,6 +23,8 @@ func Connector() *waybill.Connector {
 		OpenChanges: func(ctx context.Context, e waybill.Endpoint, o waybill.ChangeOptions) (waybill.ChangeSource, error) {
 			return openChanges(ctx, e, o)
 		},
+		OpenSink:         openSink,
+		Release:          release,
 		ComparePositions: comparePositions,
 		State:            streamState,
 		Drop:             dropStream,

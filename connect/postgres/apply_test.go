@@ -1,0 +1,91 @@
+package postgres
+
+import (
+	"testing"
+
+	"github.com/waybill-data/waybill"
+)
+
+func TestApplyFoldsChangesOfARow(t *testing.T) {
+	eachMajor(t, testMajors, func(t *testing.T, major int) {
+		r := newSinkRig(t, major, "CREATE TABLE a (id int PRIMARY KEY, b text, c text)", "INSERT INTO a VALUES (1, 'one', 'x'), (2, 'two', 'y'), (3, 'three', 'z')")
+		v := r.version("a")
+		r.apply("1",
+			r.insert(v, "10", "ten", "NULL"), r.update(v, "10", "TEN", "~"), // an insert
+			r.insert(v, "11", "gone", "g"), r.remove(v, "11", "~", "~"), // nothing
+			r.update(v, "1", "ONE", "~"), r.update(v, "1", "~", "X"), // one update of both
+			r.remove(v, "2", "~", "~"), r.insert(v, "2", "again", "NULL"), // replaced
+			r.update(v, "3", "gone", "gone"), r.remove(v, "3", "~", "~"), // a delete
+		)
+		r.want("SELECT * FROM a ORDER BY id", "1|ONE|X", "2|again|NULL", "10|TEN|NULL")
+		if got := r.position(); got != "1" {
+			t.Errorf("position = %q, want 1", got)
+		}
+	})
+}
+
+func TestApplyMovesKeys(t *testing.T) {
+	eachMajor(t, testMajors, func(t *testing.T, major int) {
+		r := newSinkRig(t, major, "CREATE TABLE a (id int PRIMARY KEY, b text, big text)",
+			"INSERT INTO a SELECT n, 'b' || n, 'big' || n FROM generate_series(1, 9) n")
+		v := r.version("a")
+		key := func(id string) waybill.Row { return r.row(v, id, "~", "~") }
+		r.apply("1", r.move(v, key("1"), "101", "moved", "~"))                                                                         // a large value that did not travel stays
+		r.apply("2", r.move(v, key("2"), "0", "~", "~"), r.move(v, key("3"), "2", "three", "~"), r.move(v, key("0"), "3", "two", "~")) // swap
+		r.apply("3", r.move(v, key("5"), "6000", "~", "~"), r.move(v, key("4"), "5", "four", "~"))                                     // chain
+		r.apply("4", r.move(v, key("6"), "60", "~", "~"), r.insert(v, "6", "new", "new"), r.move(v, key("60"), "61", "six", "~"))
+		r.apply("5", r.move(v, key("7"), "70", "~", "~"), r.remove(v, "70", "~", "~"), r.insert(v, "7", "seven", "7"))
+		r.apply("6", r.remove(v, "8", "~", "~"), r.move(v, key("9"), "8", "nine", "~"))
+		r.want("SELECT * FROM a ORDER BY id", "2|three|big3", "3|two|big2", "5|four|big4", "6|new|new", "7|seven|7", "8|nine|big9",
+			"61|six|big6", "101|moved|big1", "6000|b5|big5")
+	})
+}
+
+func TestApplySwapsUniqueValues(t *testing.T) {
+	eachMajor(t, testMajors, func(t *testing.T, major int) {
+		r := newSinkRig(t, major, "CREATE TABLE a (id int PRIMARY KEY, u int UNIQUE, big text)", "INSERT INTO a VALUES (1, 10, 'x'), (2, 20, 'y'), (3, 30, 'z')")
+		v := r.version("a")
+		r.apply("1", r.update(v, "1", "0", "~"), r.update(v, "2", "10", "~"), r.update(v, "1", "20", "~"))
+		r.want("SELECT * FROM a ORDER BY id", "1|20|x", "2|10|y", "3|30|z")
+		r.apply("2", r.update(v, "3", "0", "~"), r.update(v, "1", "30", "Z"), r.update(v, "2", "20", "~"), r.update(v, "3", "10", "~"), r.insert(v, "4", "40", "w"))
+		r.want("SELECT * FROM a ORDER BY id", "1|30|Z", "2|20|y", "3|10|z", "4|40|w")
+	})
+}
+
+func TestApplySwapsUniqueValuesInsideATransaction(t *testing.T) {
+	r := newSinkRig(t, 15, "CREATE TABLE a (id int PRIMARY KEY, u int UNIQUE)", "INSERT INTO a VALUES (1, 10), (2, 20)")
+	v := r.version("a")
+	r.apply("", r.insert(v, "3", "30"))
+	r.apply("", r.update(v, "1", "0"), r.update(v, "2", "10"), r.update(v, "1", "20"))
+	r.want("SELECT * FROM a ORDER BY id", "1|10", "2|20")
+	r.apply("1", r.insert(v, "4", "40"))
+	r.want("SELECT * FROM a ORDER BY id", "1|20", "2|10", "3|30", "4|40")
+}
+
+func TestApplyKeepsPartsOfATransactionTogether(t *testing.T) {
+	r := newSinkRig(t, 15, "CREATE TABLE a (id int PRIMARY KEY, b text)")
+	v := r.version("a")
+	r.apply("1", r.insert(v, "1", "one"))
+	r.apply("", r.insert(v, "2", "two"))
+	r.want("SELECT * FROM a", "1|one")
+	wantFault(t, r.try("", r.insert(v, "1", "again")), waybill.Drift, "public.a", "(id)=(1)")
+	r.want("SELECT * FROM a", "1|one")
+	r.apply("", r.insert(v, "2", "two"))
+	r.apply("2", r.update(v, "2", "TWO"))
+	r.want("SELECT * FROM a ORDER BY id", "1|one", "2|TWO")
+	r.apply("2", r.insert(v, "2", "two")) // a repeat changes nothing
+}
+
+func TestApplyNoticesAForeignHand(t *testing.T) {
+	r := newSinkRig(t, 15, "CREATE TABLE a (id int PRIMARY KEY, b text, n smallint CHECK (n > 0))", "INSERT INTO a VALUES (1, 'one', 1)")
+	v := r.version("a")
+	wantFault(t, r.try("1", r.update(v, "1", "x", "1"), r.update(v, "7", "x", "1"), r.update(v, "8", "x", "1")), waybill.Drift, "public.a", "(id)=(7)", "(id)=(8)")
+	wantFault(t, r.try("1", r.remove(v, "7", "~", "~")), waybill.Drift, "public.a", "(id)=(7)")
+	wantFault(t, r.try("1", r.insert(v, "1", "x", "1")), waybill.Drift, "public.a", "(id)=(1)")
+	wantFault(t, r.try("1", r.insert(v, "2", "x", "-5")), waybill.Data, "public.a", "a_n_check")
+	wantFault(t, r.try("1", r.insert(v, "2", "x", "70000")), waybill.Data, "public.a", "column n", "(id)=(2)")
+	r.want("SELECT * FROM a", "1|one|1")
+	if got := r.position(); got != "" {
+		t.Errorf("position = %q after failed batches, want none", got)
+	}
+}
