@@ -16,12 +16,12 @@ import (
 var version = "dev"
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(connect.All(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole program but for the process around it.
-func run(args []string, in io.Reader, out, err io.Writer) int {
-	a := &app{in: in, out: out, err: err, connectors: connect.All()}
+func run(connectors []*waybill.Connector, args []string, in io.Reader, out, err io.Writer) int {
+	a := &app{in: in, out: out, err: err, connectors: connectors}
 	ctx, stop := a.watchSignals(context.Background())
 	defer stop()
 	root := a.root()

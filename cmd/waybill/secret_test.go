@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill-data/waybill/connect"
 	"github.com/waybill-data/waybill/internal/dbtest"
 	"github.com/waybill-data/waybill/internal/pgserver"
 )
@@ -59,7 +60,7 @@ func inside(t *testing.T) func(args ...string) (code int, out string) {
 	t.Chdir(dir)
 	return func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := run(append(args, "--log-level", "debug"), strings.NewReader(""), &out, &out)
+		code := run(connect.All(), append(args, "--log-level", "debug"), strings.NewReader(""), &out, &out)
 		return code, out.String()
 	}
 }
