@@ -70,13 +70,27 @@ func (r *rig) tryOpen() error {
 	}
 	r.source = source
 	if r.last == "" {
-		for _, s := range source.reader.shapes.tables { // nothing is decoded yet
-			if s.version != nil {
-				r.versions[s.version.Table] = s.version
-			}
-		}
+		return r.describe(ctx)
 	}
 	return nil
+}
+
+// describe learns the structures at the beginning, as a target would from the view.
+func (r *rig) describe(ctx context.Context) error {
+	conn, err := connect(ctx, r.endpoint, "test", nil)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	tables, err := listTables(ctx, conn)
+	if err != nil {
+		return err
+	}
+	versions, err := describe(ctx, conn, tables)
+	for _, v := range versions {
+		r.versions[v.Table] = v
+	}
+	return err
 }
 
 func (r *rig) close() {

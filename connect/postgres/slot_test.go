@@ -2,8 +2,13 @@ package postgres
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/dbtest"
@@ -235,4 +240,125 @@ func TestCrashOfTheSource(t *testing.T) {
 			r.expect("insert a (1)", "insert a (2)")
 		})
 	}
+}
+
+// A promotion of the same data, slots included, as a standby with synchronized slots is: the stream goes on, on the new
+// timeline; a position after the promotion's place is refused.
+func TestPromotionMidStream(t *testing.T) {
+	ctx := context.Background()
+	server, err := pgserver.Start(ctx, pgserver.Options{Major: 15, Settings: []string{"restore_command='/bin/false'"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := rigAt(t, server.URL("postgres"))
+	r.exec(barrierTable, "CREATE TABLE a (id int PRIMARY KEY)")
+	r.open()
+	r.barrier()
+	r.close()
+	r.exec("INSERT INTO a VALUES (1)")
+	if err := server.Down(ctx, "fast"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(server.DataDir(), "recovery.signal"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for line := ""; line != "2"; { // the server takes connections before it is promoted
+		line = dbtest.Rows(t, r.url, "SELECT timeline_id FROM pg_control_checkpoint()")[0][0]
+	}
+	before := r.last
+	r.open()
+	r.barrier()
+	r.expect("insert a (1)")
+	if p, err := parsePosition(r.last); err != nil || p.Timeline != 2 {
+		t.Errorf("position %s, want timeline 2", r.last)
+	}
+	p, err := parsePosition(r.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	for _, wrong := range []position{{p.System, 1, p.LSN}, {p.System, 3, p.LSN}} {
+		r.last = wrong.Position()
+		if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Drift {
+			t.Errorf("position %s (before: %s): %v, want drift", r.last, before, err)
+		}
+	}
+}
+
+func TestSlotAlteredToTwoPhaseIsRefused(t *testing.T) {
+	eachMajor(t, bothMajors, func(t *testing.T, major int) {
+		r := newRig(t, major, barrierTable)
+		r.open()
+		r.barrier()
+		r.close()
+		name := streamName(r.options.Stream)
+		r.exec("SELECT pg_drop_replication_slot('"+name+"')", "SELECT pg_create_logical_replication_slot('"+name+"', 'pgoutput', false, true)")
+		p, err := parsePosition(r.last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.LSN += 1 << 20
+		r.last = p.Position()
+		if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Setup || !strings.Contains(err.Error(), "two_phase") {
+			t.Errorf("error %v, want a refusal", err)
+		}
+	})
+}
+
+func TestLostSlotStops(t *testing.T) {
+	ctx := context.Background()
+	for _, major := range bothMajors {
+		t.Run(dbMajor(major), func(t *testing.T) {
+			server, err := pgserver.Start(ctx, pgserver.Options{Major: major, Settings: []string{"max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := server.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			r := rigAt(t, server.URL("postgres"))
+			r.exec(barrierTable)
+			r.open()
+			r.barrier()
+			r.close()
+			r.exec("CREATE TABLE filler (t text)")
+			for range 5 {
+				r.exec("INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 20000)", "SELECT pg_switch_wal()", "CHECKPOINT")
+			}
+			state, err := streamState(ctx, r.endpoint, r.options.Stream)
+			if err != nil || state.Note == "" {
+				t.Errorf("state %+v, %v: want a note", state, err)
+			}
+			if err := r.tryOpen(); waybill.FaultOf(err) != waybill.Drift || !strings.Contains(err.Error(), "invalidated") {
+				t.Errorf("error %v, want drift", err)
+			}
+			if err := dropStream(ctx, r.endpoint, r.options.Stream); err != nil {
+				t.Errorf("drop: %v", err)
+			}
+		})
+	}
+}
+
+func TestClosedStreamLeavesNoGoroutine(t *testing.T) {
+	r := newRig(t, 15, barrierTable, "CREATE TABLE a (id int PRIMARY KEY, t text)")
+	before := goleak.IgnoreCurrent()
+	r.open()
+	r.exec("INSERT INTO a SELECT i, repeat('x', 200) FROM generate_series(1, 200000) i")
+	r.until("insert a")
+	started := time.Now()
+	r.close() // in the middle of the transaction
+	if took := time.Since(started); took > 3*time.Second {
+		t.Errorf("closing took %s", took)
+	}
+	goleak.VerifyNone(t, before)
 }
