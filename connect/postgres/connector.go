@@ -18,10 +18,18 @@ func Connector() *waybill.Connector {
 			{Name: settingExisting, Default: "stop", Help: `what a link does with a table of the target that has rows it did not bring: "stop", or "truncate" to empty it`},
 		},
 		OpenView: func(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptions) (waybill.View, error) {
-			return openView(ctx, e, o)
+			v, err := openView(ctx, e, o)
+			if err != nil {
+				return nil, err // a nil *view in the interface would not be nil
+			}
+			return v, nil
 		},
 		OpenChanges: func(ctx context.Context, e waybill.Endpoint, o waybill.ChangeOptions) (waybill.ChangeSource, error) {
-			return openChanges(ctx, e, o)
+			c, err := openChanges(ctx, e, o)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
 		},
 		OpenSink:         openSink,
 		Release:          release,
