@@ -45,7 +45,7 @@ func probeDir(dir string) waybill.Finding {
 	if err := unix.Statfs(dir, &disk); err != nil {
 		return waybill.Finding{Code: code, Severity: waybill.Warning, What: "free space of " + dir + " is not known: " + err.Error()}
 	}
-	free := int64(disk.Bavail) * int64(disk.Bsize)
+	free := int64(disk.Bavail) * int64(disk.Bsize) //nolint:unconvert // their types differ between systems
 	if free < scarce {
 		return waybill.Finding{Code: code, Severity: waybill.Warning, What: size(free) + " free in " + dir,
 			Fix: "set spill_dir to a directory with room for the largest transaction"}
