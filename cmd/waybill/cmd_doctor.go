@@ -131,7 +131,7 @@ func (a *app) probeOne(ctx context.Context, p probe, limit time.Duration) ([]way
 	defer cancel()
 	connector := a.kind(p.endpoint)
 	if connector.Probe == nil {
-		return []waybill.Finding{{Code: "endpoint.probe", Severity: waybill.Note, What: p.endpoint.Kind + " cannot be probed"}}, nil
+		return []waybill.Finding{{Code: "endpoint.probe", Severity: waybill.Warning, What: p.endpoint.Kind + " cannot be probed"}}, nil
 	}
 	found, err := connector.Probe(ctx, p.endpoint, p.role, p.link.Tables)
 	if err != nil || p.role != waybill.AsSource || connector.Capture == nil {
