@@ -216,7 +216,7 @@ func TestHardKeys(t *testing.T) {
 	}
 }
 
-func open(t *testing.T, url string) waybill.View {
+func open(t testing.TB, url string) waybill.View {
 	t.Helper()
 	v, err := postgres.Connector().OpenView(context.Background(), waybill.Endpoint{Name: "x", Kind: "postgres", URL: waybill.NewSecret(url)}, waybill.ViewOptions{})
 	if err != nil {
