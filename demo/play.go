@@ -22,8 +22,8 @@ type Options struct {
 	Rate    float64       // transactions per second; 0: 100
 	Kills   int           // how often the link is killed; 0: 3
 	Seed    uint64        // of everything random; 0: taken from the clock
-	Source  int           // major version; 0: the newest of the system's own
-	Target  int           // major version; 0: 18 if it is installed
+	Source  int           // major version; 0: 15, or else the newest that is installed
+	Target  int           // major version; 0: 18, or else the source's
 	Keep    bool          // leave servers and files for a look
 	// Say, if set, is told what is going on.
 	Say func(string)
@@ -41,6 +41,11 @@ func (o *Options) fill() error {
 	}
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixNano())
+	}
+	if o.Source == 0 {
+		if _, _, err := pgserver.BinDir(15); err == nil {
+			o.Source = 15
+		}
 	}
 	if o.Target == 0 {
 		o.Target = 18

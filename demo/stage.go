@@ -25,7 +25,7 @@ const Link = "shop"
 type StageOptions struct {
 	Program  string   // the program under test
 	Dir      string   // where everything is put; it must exist
-	Source   int      // major versions; 0: the newest of the system's own
+	Source   int      // major versions; 0: the newest that is installed
 	Target   int      // the same; a version that is not installed is replaced by the source's
 	Settings []string // of both servers
 }
