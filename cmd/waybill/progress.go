@@ -106,7 +106,7 @@ func line(s waybill.LinkStatus, m *meter, expected int64) string {
 		}
 	}
 	if s.Error != "" {
-		text += "; " + s.Error
+		text += "; " + oneLine(s.Error)
 	}
 	return text
 }

@@ -9,14 +9,35 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // signals turns the first interrupt into a cancelled context, so that work stops at a safe point, and lets
 // the second end the process at once.
 type signals struct {
 	number atomic.Int32
+	at     time.Time  // of the first signal; belongs to the goroutine that listens
 	mu     sync.Mutex // one line at a time on standard error
 }
+
+// echo is how soon after the first a signal is taken for the same one: who stops a process group through a
+// wrapper (timeout, make, a container's init) often has it delivered twice.
+const echo = 300 * time.Millisecond
+
+// first notes a signal and reports whether it is the first.
+func (s *signals) first(number int32, now time.Time) bool {
+	if !s.number.CompareAndSwap(0, number) {
+		return false
+	}
+	s.at = now
+	return true
+}
+
+// atOnce reports whether a later signal asks to end at once.
+func (s *signals) atOnce(now time.Time) bool { return now.Sub(s.at) >= echo }
+
+// received returns the number of the first signal, 0 without one.
+func (s *signals) received() int { return int(s.number.Load()) }
 
 // watchSignals returns a context that the first signal cancels. Its goroutine ends with stop.
 func (a *app) watchSignals(parent context.Context) (ctx context.Context, stop func()) {
@@ -29,11 +50,12 @@ func (a *app) watchSignals(parent context.Context) (ctx context.Context, stop fu
 			select {
 			case s := <-arrivals:
 				number := int32(s.(syscall.Signal))
-				if !a.signals.number.CompareAndSwap(0, number) {
+				if a.signals.first(number, time.Now()) {
+					fmt.Fprintln(a.signals.guard(a.err), "stopping at a safe point; once more stops at once")
+					cancel()
+				} else if a.signals.atOnce(time.Now()) {
 					os.Exit(exitSignal + int(number))
 				}
-				fmt.Fprintln(a.signals.guard(a.err), "stopping at a safe point; once more stops at once")
-				cancel()
 			case <-done:
 				return
 			}
@@ -45,9 +67,6 @@ func (a *app) watchSignals(parent context.Context) (ctx context.Context, stop fu
 		cancel()
 	}
 }
-
-// received returns the number of the first signal, 0 without one.
-func (s *signals) received() int { return int(s.number.Load()) }
 
 // guard keeps writers to the same stream from mixing their lines.
 func (s *signals) guard(w io.Writer) io.Writer { return &guarded{s, w} }
