@@ -51,12 +51,15 @@ func (a *apply) truncate(ctx context.Context, changes []waybill.Change) error {
 	}
 	conn := a.sink.session.conn
 	list := strings.Join(literals, ", ")
-	rows, err := query(ctx, conn, "SELECT count(*) FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid IN ("+list+
-		") AND conrelid NOT IN ("+list+") AND conparentid = 0")
-	if err != nil && serverVersion(conn) >= 110000 {
+	outside := "SELECT count(*) FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid IN (" + list + ") AND conrelid NOT IN (" + list + ")"
+	if serverVersion(conn) >= 110000 {
+		outside += " AND conparentid = 0"
+	}
+	rows, err := query(ctx, conn, outside)
+	if err != nil {
 		return classify("truncate", table, err)
 	}
-	if err == nil && string(rows[0][0]) != "0" {
+	if string(rows[0][0]) != "0" {
 		return classify("empty", table, exec(ctx, conn, "DELETE FROM "+strings.Join(names, "; DELETE FROM ")))
 	}
 	return classify("truncate", table, exec(ctx, conn, "TRUNCATE "+strings.Join(names, ", ")+restart))
