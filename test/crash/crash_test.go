@@ -142,8 +142,8 @@ func (r *trial) underFire() *demo.Child {
 	var child *demo.Child
 	group.Go(func() (err error) {
 		defer cancel()
-		for range r.kills {
-			if err := r.kill(living); err != nil {
+		for n := range r.kills {
+			if err := r.kill(living, n); err != nil {
 				return err
 			}
 		}
@@ -162,8 +162,8 @@ func without() []string {
 }
 
 // kill runs the link once and ends it: at a named point, at a random moment, or together with a server.
-func (r *trial) kill(ctx context.Context) error {
-	point, environment := r.choose()
+func (r *trial) kill(ctx context.Context, number int) error {
+	point, environment := r.choose(number)
 	child, err := r.stage.Start(environment...)
 	if err != nil {
 		return err
@@ -220,9 +220,12 @@ const (
 	pointTarget = "(target server)"
 )
 
-// choose prefers the named point that was hit least, so that all are.
-func (r *trial) choose() (point string, environment []string) {
+// choose prefers the named point that was hit least, so that all are. A trial begins in the first copy.
+func (r *trial) choose(number int) (point string, environment []string) {
 	switch n := r.random.IntN(20); {
+	case number < 2:
+		point = [...]string{"copy.slice", "copy.complete"}[number]
+		return point, []string{fmt.Sprintf("WAYBILL_FAILPOINT=%s:%d", point, 1+r.random.IntN(4))}
 	case n == 0:
 		return pointSource, nil
 	case n == 1:
