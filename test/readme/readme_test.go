@@ -56,7 +56,7 @@ func TestFirstLink(t *testing.T) {
 		return cmd
 	}
 	var running *exec.Cmd
-	var log strings.Builder
+	log := filepath.Join(dir, "run.log")
 	ran := 0
 	for _, block := range blocks(t) {
 		for _, line := range block {
@@ -65,18 +65,24 @@ func TestFirstLink(t *testing.T) {
 				continue // the binary is built and the addresses are given above
 			case strings.HasPrefix(line, "waybill run "):
 				running = command(context.WithoutCancel(t.Context()), line)
-				running.Stdout, running.Stderr = &log, &log
-				if err := running.Start(); err != nil {
+				output, err := os.Create(log)
+				if err != nil {
+					t.Fatal(err)
+				}
+				running.Stdout, running.Stderr = output, output
+				err = running.Start()
+				output.Close()
+				if err != nil {
 					t.Fatal(err)
 				}
 				process := running.Process
 				t.Cleanup(func() { _ = process.Kill() })
-				arrive(t, target, 1000)
+				arrive(t, target, 1000, log)
 				dbtest.Exec(t, source, "ALTER TABLE orders ADD COLUMN more int DEFAULT 7", "INSERT INTO orders VALUES (1001, 'later', 8)")
-				arrive(t, target, 1001)
+				arrive(t, target, 1001, log)
 				continue
 			case strings.HasPrefix(line, "waybill link drop") && running != nil:
-				stop(t, running, &log)
+				stop(t, running, log)
 				running = nil
 			}
 			if out, err := command(t.Context(), line).CombinedOutput(); err != nil {
@@ -97,7 +103,7 @@ func TestFirstLink(t *testing.T) {
 }
 
 // arrive waits until the target has so many orders.
-func arrive(t *testing.T, url string, want int) {
+func arrive(t *testing.T, url string, want int, log string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -111,20 +117,28 @@ func arrive(t *testing.T, url string, want int) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the target has %d orders, want %d", got, want)
+			t.Fatalf("the target has %d orders, want %d\n%s", got, want, text(log))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-func stop(t *testing.T, running *exec.Cmd, log *strings.Builder) {
+func stop(t *testing.T, running *exec.Cmd, log string) {
 	t.Helper()
 	if err := running.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	if err := running.Wait(); err != nil {
 		if code := running.ProcessState.ExitCode(); code != 130 {
-			t.Errorf("waybill run ended with %d, want 130 after Ctrl-C\n%s", code, log.String())
+			t.Errorf("waybill run ended with %d, want 130 after Ctrl-C\n%s", code, text(log))
 		}
 	}
+}
+
+func text(file string) string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
 }
