@@ -1,0 +1,197 @@
+package link
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waybill-data/waybill"
+)
+
+// firstCopy copies every chosen table that the target does not have complete, while the stream waits.
+func (s *session) firstCopy(ctx context.Context) error {
+	view, err := s.src.View(ctx)
+	if err != nil {
+		return fmt.Errorf("open view: %w", err)
+	}
+	defer view.Close()
+	names, err := view.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	var missing []*waybill.TableVersion
+	for _, name := range names {
+		v, err := view.Version(ctx, name)
+		if err != nil {
+			return err
+		}
+		t := s.known[identity(v)]
+		if t == nil || t.standing != following {
+			missing = append(missing, v)
+		}
+	}
+	s.stats.setState("copying", "")
+	c := &copying{run: s.run, view: view, sink: s.sink}
+	if err := c.tables(ctx, missing); err != nil {
+		return err
+	}
+	for _, v := range missing {
+		s.src.Follow(v.Table, view.Position())
+		s.known[identity(v)] = &table{source: v, target: v, name: v.Table}
+		s.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "streaming" })
+	}
+	s.stats.resumed(view.Position())
+	return s.record(ctx, "link.copied", waybill.TableName{}, map[string]any{"position": view.Position(), "tables": len(missing), "rows": s.stats.counts()["rows copied"]})
+}
+
+// copying is the copy of tables out of one view.
+type copying struct {
+	*run
+	view waybill.View
+	sink waybill.Sink
+}
+
+// tables copies tables and makes them complete, the largest first. An unfinished copy leaves nothing that
+// counts: what is not complete is emptied and copied again.
+func (c *copying) tables(ctx context.Context, versions []*waybill.TableVersion) error {
+	if len(versions) == 0 {
+		return nil
+	}
+	if err := c.sink.Prepare(ctx, versions, true); err != nil {
+		return fmt.Errorf("prepare target: %w", err)
+	}
+	sliced := make([]pile, 0, len(versions))
+	for _, v := range versions {
+		if err := c.keepVersion(ctx, v, c.view.Position()); err != nil {
+			return err
+		}
+		slices, err := c.view.Slices(ctx, v, c.o.SliceRows)
+		if err != nil {
+			return fmt.Errorf("cut %s into slices: %w", v.Table, err)
+		}
+		p := pile{version: v, slices: slices}
+		for _, slice := range slices {
+			p.rows += slice.Rows
+		}
+		sliced = append(sliced, p)
+		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State, t.Rows, t.Expected = "waiting", 0, p.rows })
+	}
+	slices.SortStableFunc(sliced, func(a, b pile) int { return cmp.Compare(b.rows, a.rows) })
+	if err := c.load(ctx, sliced); err != nil {
+		return err
+	}
+	for _, v := range versions {
+		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "building" })
+	}
+	if err := c.sink.Complete(ctx, versions, c.view.Position()); err != nil {
+		return fmt.Errorf("complete tables: %w", err)
+	}
+	c.o.FailPoint("copy.complete")
+	return c.carrySequences(ctx, c.view, c.sink, versions)
+}
+
+// pile is one table's slices.
+type pile struct {
+	version *waybill.TableVersion
+	slices  []waybill.Slice
+	rows    int64
+}
+
+// load moves all slices, so many at once as there are workers.
+func (c *copying) load(ctx context.Context, piles []pile) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.o.Workers)
+	for _, p := range piles {
+		formats, err := c.formats(ctx, p.version)
+		if err != nil {
+			return err
+		}
+		c.stats.table(p.version.Table, func(t *waybill.TableStatus) { t.State = "copying" })
+		for _, slice := range p.slices {
+			if ctx.Err() != nil {
+				return g.Wait()
+			}
+			g.Go(func() error {
+				rows, err := c.move(ctx, slice, formats)
+				if err != nil {
+					return fmt.Errorf("copy slice %d of %s: %w", slice.Number, slice.Version.Table, err)
+				}
+				c.stats.copied(slice.Version.Table, rows)
+				c.o.FailPoint("copy.slice")
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// formats returns the wire formats that both ends know for the table, best first.
+func (c *copying) formats(ctx context.Context, v *waybill.TableVersion) ([]waybill.Format, error) {
+	exporter, ok := c.view.(waybill.Exporter)
+	if !ok {
+		return nil, nil
+	}
+	importer, ok := c.sink.(waybill.Importer)
+	if !ok {
+		return nil, nil
+	}
+	accepted, err := importer.Accepts(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(exporter.Formats(v), func(f waybill.Format) bool { return !slices.Contains(accepted, f) }), nil
+}
+
+// move carries one slice, as bytes where both ends know a common format.
+func (c *copying) move(ctx context.Context, slice waybill.Slice, formats []waybill.Format) (int64, error) {
+	if len(formats) == 0 {
+		return c.sink.Load(ctx, slice, c.view.Read(ctx, slice))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	in, out := io.Pipe()
+	var sent, taken int64
+	g.Go(func() (err error) {
+		sent, err = c.view.(waybill.Exporter).Export(ctx, slice, formats[0], out)
+		out.CloseWithError(err)
+		return err
+	})
+	g.Go(func() (err error) {
+		taken, err = c.sink.(waybill.Importer).Import(ctx, slice, formats[0], in)
+		in.CloseWithError(err)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	if sent != taken {
+		return 0, waybill.Errorf(waybill.Bug, "", "%d rows were sent and %d taken", sent, taken)
+	}
+	return taken, nil
+}
+
+// carrySequences brings the sequences of tables to where they are at the source now.
+func (r *run) carrySequences(ctx context.Context, view waybill.View, sink waybill.Sink, versions []*waybill.TableVersion) error {
+	sequencer, ok := view.(waybill.Sequencer)
+	if !ok {
+		return nil
+	}
+	setter, ok := sink.(waybill.SequenceSetter)
+	if !ok {
+		return nil
+	}
+	states, err := sequencer.Sequences(ctx, versions)
+	if err != nil {
+		return fmt.Errorf("read sequences: %w", err)
+	}
+	if len(states) == 0 {
+		return nil
+	}
+	if err := setter.SetSequences(ctx, states); err != nil {
+		return fmt.Errorf("set sequences: %w", err)
+	}
+	return nil
+}
