@@ -40,6 +40,7 @@ type changes struct {
 	marks     []uint64 // places that no batch straddles, ascending
 	after     map[waybill.TableName]uint64
 	held      map[waybill.TableName]bool
+	joined    map[waybill.TableName]bool // tables that the caller has copied; their appearance is no news
 }
 
 var _ waybill.ChangeSource = (*changes)(nil)
@@ -67,7 +68,7 @@ func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, p
 	c.wire, c.slabs, c.delivered, c.told = wire, newSlabs(), from, make(chan struct{}, 1)
 	c.durable.Store(from)
 	c.reader = &reader{wire: wire, slabs: c.slabs, shapes: prepared.shapes, spilled: newOpenTransactions(c.options.SpillDir, name),
-		log: c.options.Log, stream: c.options.Stream, durable: &c.durable, sent: from, news: prepared.news}
+		log: c.options.Log, stream: c.options.Stream, durable: &c.durable, sent: from}
 	if err := c.reader.spilled.clean(); err != nil {
 		c.options.Log.Warn("leftovers of a killed process stay", "error", err)
 	}
@@ -102,12 +103,18 @@ func (c *changes) run(p *pulse) {
 // View joins the stream: the first one is the snapshot that the slot was made with, later ones take their own.
 func (c *changes) View(ctx context.Context) (waybill.View, error) {
 	options := waybill.ViewOptions{Tables: c.options.Tables, Positioned: true, Log: c.options.Log}
-	if c.export == nil {
-		return openView(ctx, c.endpoint, options)
+	open := func() (*view, error) { return openView(ctx, c.endpoint, options) }
+	if x := c.export; x != nil {
+		c.export = nil
+		open = func() (*view, error) {
+			return newView(ctx, c.endpoint, x.snapshot, c.server.at(x.lsn), options, x.close)
+		}
 	}
-	x := c.export
-	c.export = nil
-	return newView(ctx, c.endpoint, x.snapshot, c.server.at(x.lsn), options, x.close)
+	v, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // Confirm lets the server forget what is up to the position. It returns before the server knows: the server is told
@@ -135,6 +142,7 @@ func (c *changes) Confirm(_ context.Context, p waybill.Position) error {
 // Follow sets from where a table's changes are delivered.
 func (c *changes) Follow(table waybill.TableName, after waybill.Position) {
 	delete(c.held, table)
+	c.joined[table] = true
 	if at, err := parsePosition(after); err == nil && at.LSN > c.delivered {
 		c.after[table] = at.LSN
 	} else {

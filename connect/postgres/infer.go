@@ -165,7 +165,7 @@ func (h *shapes) addColumns(ctx context.Context, v *waybill.TableVersion, a *ann
 	if len(added) == 0 {
 		return nil
 	}
-	today, err := h.side.describe(ctx, a.table)
+	today, err := h.side.describe(ctx, a.oid)
 	if err != nil {
 		return err
 	}

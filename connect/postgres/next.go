@@ -112,7 +112,7 @@ func (c *changes) nextMark() uint64 {
 
 // filter appends the changes of one transaction that are to be delivered to kept, which precedes them in the slab.
 func (c *changes) filter(kept, run []waybill.Change, lsn uint64) []waybill.Change {
-	if len(c.held) == 0 && len(c.after) == 0 && len(kept) == cap(kept)-cap(run) {
+	if len(c.held) == 0 && len(c.after) == 0 && len(c.joined) == 0 && len(kept) == cap(kept)-cap(run) {
 		return kept[:len(kept)+len(run)]
 	}
 	for i := range run {
@@ -126,7 +126,10 @@ func (c *changes) filter(kept, run []waybill.Change, lsn uint64) []waybill.Chang
 func (c *changes) wanted(change *waybill.Change, lsn uint64) bool {
 	table := change.Version.Table
 	held, after := c.held[table], c.after[table]
-	if change.Op == waybill.Reshape && change.Shape.After != nil && change.Shape.After.Table != table && (held || after != 0) {
+	if s := change.Shape; s != nil && s.Before == nil && s.Inferred && c.joined[table] {
+		return false
+	}
+	if change.Op == waybill.Reshape && change.Shape.After != nil && change.Shape.After.Table != table {
 		c.rename(table, change.Shape.After.Table)
 	}
 	return !held && lsn > after
@@ -137,6 +140,10 @@ func (c *changes) rename(from, to waybill.TableName) {
 	if c.held[from] {
 		delete(c.held, from)
 		c.held[to] = true
+	}
+	if c.joined[from] {
+		delete(c.joined, from)
+		c.joined[to] = true
 	}
 	if at, ok := c.after[from]; ok {
 		delete(c.after, from)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,23 +15,14 @@ import (
 	"github.com/waybill-data/waybill"
 )
 
-const (
-	publishedPrefix = "waybill.published" // of logical messages that say which tables a stream's publication took in
-	createTries     = 3                   // of a slot, while tables are made at the same time
-)
-
-// publishedNote is the content of such a message.
-type publishedNote struct {
-	Stream   string
-	Versions []*waybill.TableVersion
-}
+// createTries is how often a slot is made anew while tables are made at the same time.
+const createTries = 3
 
 // preparation is what a stream needs before it can start.
 type preparation struct {
 	publication *publication
 	shapes      *shapes
 	heartbeat   string
-	news        []*waybill.Shape
 }
 
 // openChanges opens a stream: anew, which makes its publication and its slot, or after a position.
@@ -47,7 +37,7 @@ func openChanges(ctx context.Context, e waybill.Endpoint, o waybill.ChangeOption
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = time.Second
 	}
-	c := &changes{endpoint: e, options: o, after: map[waybill.TableName]uint64{}, held: map[waybill.TableName]bool{},
+	c := &changes{endpoint: e, options: o, after: map[waybill.TableName]uint64{}, held: map[waybill.TableName]bool{}, joined: map[waybill.TableName]bool{},
 		side: &side{endpoint: e, stream: o.Stream, log: o.Log}}
 	if err := c.open(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -241,14 +231,22 @@ func (c *changes) resume(ctx context.Context, conn, walk *pgconn.PgConn, p *prep
 		if err := p.shapes.follow(c.options.Versions[table]); err != nil {
 			return 0, err
 		}
+		// The version of a table that was copied later than the stream has come is that of its copy.
+		if after, err := parsePosition(c.options.After[table]); err == nil {
+			p.shapes.since(c.options.Versions[table], after.LSN)
+		}
 	}
-	if err := c.checkRemoved(ctx, conn, p); err != nil {
+	followed, err := c.present(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.checkRemoved(ctx, conn, p, slices.Collect(maps.Values(followed))); err != nil {
 		return 0, err
 	}
 	if err := enlistPublication(ctx, conn, p.publication.name, c.options.Tables); err != nil {
 		return 0, err
 	}
-	return at.LSN, c.takeIn(ctx, conn, p)
+	return at.LSN, c.takeIn(ctx, conn, p, followed)
 }
 
 func compareTables(a, b waybill.TableName) int {
@@ -261,27 +259,30 @@ func compareTables(a, b waybill.TableName) int {
 	return 0
 }
 
-// checkRemoved refuses to go on when a followed table was taken out of the publication.
-func (c *changes) checkRemoved(ctx context.Context, conn *pgconn.PgConn, p *preparation) error {
+// present returns what the followed tables are called now, by oid; those that are gone are missing.
+func (c *changes) present(ctx context.Context, conn *pgconn.PgConn) (map[string]waybill.TableName, error) {
+	now := map[string]waybill.TableName{}
 	var ids []string
 	for _, v := range c.options.Versions {
-		if _, err := strconv.ParseUint(v.ID, 10, 32); err == nil {
-			ids = append(ids, v.ID)
-		}
+		ids = append(ids, v.ID) // follow has made sure that it is a number
 	}
 	if len(ids) == 0 {
-		return nil
+		return now, nil
 	}
-	rows, err := query(ctx, conn, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	rows, err := query(ctx, conn, `SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.oid IN (`+strings.Join(ids, ", ")+")")
 	if err != nil {
-		return classify("look for removed tables", waybill.TableName{}, err)
+		return nil, classify("look for followed tables", waybill.TableName{}, err)
 	}
-	var tables []waybill.TableName
 	for _, row := range rows {
-		tables = append(tables, waybill.TableName{Schema: string(row[0]), Name: string(row[1])})
+		now[string(row[0])] = waybill.TableName{Schema: string(row[1]), Name: string(row[2])}
 	}
-	missing, err := p.publication.missing(ctx, conn, tables)
+	return now, nil
+}
+
+// checkRemoved refuses to go on when a followed table was taken out of the publication.
+func (c *changes) checkRemoved(ctx context.Context, conn *pgconn.PgConn, p *preparation, followed []waybill.TableName) error {
+	missing, err := p.publication.missing(ctx, conn, followed)
 	if err != nil {
 		return err
 	}
@@ -294,59 +295,48 @@ func (c *changes) checkRemoved(ctx context.Context, conn *pgconn.PgConn, p *prep
 	return nil
 }
 
-// takeIn publishes selected tables that are not published yet, and leaves a note in the log at exactly that place: from
-// there on their rows come, what was there before must be copied.
-func (c *changes) takeIn(ctx context.Context, conn *pgconn.PgConn, p *preparation) error {
+// takeIn publishes selected tables that are not published yet. They and others that no version was given for are
+// newcomers: what the log says of them up to now is not for this stream, unless it tells of their making. Followed
+// tables that are gone are noted too, for a log without reports never tells it.
+func (c *changes) takeIn(ctx context.Context, conn *pgconn.PgConn, p *preparation, followed map[string]waybill.TableName) error {
 	tables, err := c.selected(ctx, conn)
 	if err != nil {
 		return err
 	}
-	missing, err := p.publication.missing(ctx, conn, tables)
-	if err != nil || len(missing) == 0 {
-		if err == nil {
-			err = p.publication.extend(ctx, conn, nil, false) // the capture tables
-		}
-		return err
-	}
-	if err := exec(ctx, conn, "BEGIN"); err != nil {
-		return classify("publish tables", waybill.TableName{}, err)
-	}
-	err = c.publish(ctx, conn, p, slices.SortedFunc(maps.Keys(missing), compareTables))
-	if err != nil {
-		return errors.Join(err, exec(ctx, conn, "ROLLBACK"))
-	}
-	return classify("publish tables", waybill.TableName{}, exec(ctx, conn, "COMMIT"))
-}
-
-// publish is inside a transaction: the lock that the publication takes on the tables keeps their structure until the
-// note is in the log.
-func (c *changes) publish(ctx context.Context, conn *pgconn.PgConn, p *preparation, tables []waybill.TableName) error {
 	if err := p.publication.extend(ctx, conn, tables, c.endpoint.Settings[fullIdentity] == "full"); err != nil {
 		return err
 	}
+	known := map[waybill.TableName]bool{}
+	for _, table := range followed {
+		known[table] = true
+	}
+	tables = slices.DeleteFunc(tables, func(t waybill.TableName) bool { return known[t] })
 	versions, err := describe(ctx, conn, tables)
 	if err != nil {
 		return err
 	}
-	versions = slices.DeleteFunc(versions, func(v *waybill.TableVersion) bool { return v == nil })
-	if serverVersion(conn) < 140000 {
-		for _, v := range versions {
-			shape, err := p.shapes.published(v)
-			if err != nil {
-				return err
-			}
-			if shape != nil {
-				p.news = append(p.news, shape)
-			}
-		}
-		return nil
+	rows, err := query(ctx, conn, "SELECT pg_current_wal_insert_lsn()")
+	if err != nil {
+		return classify("take in tables", waybill.TableName{}, err)
 	}
-	note, err := json.Marshal(publishedNote{c.options.Stream, versions})
+	end, err := parseLSN(string(rows[0][0]))
 	if err != nil {
 		return err
 	}
-	_, err = query(ctx, conn, "SELECT pg_logical_emit_message(true, $1, $2)", publishedPrefix, string(note))
-	return classify("note published tables", waybill.TableName{}, err)
+	for _, v := range versions {
+		if v == nil {
+			continue
+		}
+		if err := p.shapes.meet(v, end); err != nil {
+			return err
+		}
+	}
+	for _, v := range c.options.Versions {
+		if _, there := followed[v.ID]; !there {
+			p.shapes.miss(v, end)
+		}
+	}
+	return nil
 }
 
 // startStatement asks for the stream in the newest protocol that the server speaks.

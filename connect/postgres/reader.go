@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -31,10 +30,9 @@ type reader struct {
 	message pgoutput.Message
 	slab    *slab
 	tx      received
-	sent    uint64           // the furthest end of what was received whole
-	idle    time.Time        // when progress without changes was last delivered
-	cut     int              // number of the last truncate
-	news    []*waybill.Shape // reshapes that the log does not hold
+	sent    uint64    // the furthest end of what was received whole
+	idle    time.Time // when progress without changes was last delivered
+	cut     int       // number of the last truncate
 }
 
 // received is the transaction under way.
@@ -139,9 +137,11 @@ func (r *reader) advance(lsn uint64) {
 	if lsn <= r.sent {
 		return
 	}
-	if r.sent = lsn; len(r.news) > 0 {
-		r.tell()
-		s := r.slab
+	r.sent = lsn
+	r.slab.opens = lsn
+	r.tell()
+	r.slab.opens = 0
+	if s := r.slab; r.tx.reshaped {
 		s.commits = append(s.commits, ending{to: len(s.changes), lsn: lsn, time: time.Now().UnixMicro(), reshaped: true})
 		r.tx = received{}
 		return
@@ -190,12 +190,11 @@ func (r *reader) begin(m *pgoutput.Message) {
 	r.tell()
 }
 
-// tell puts reshapes that the log does not hold before the first thing that it does.
+// tell puts the newcomers before the first transaction that is after their taking in.
 func (r *reader) tell() {
-	for _, shape := range r.news {
+	for _, shape := range r.shapes.settle(r.slab.opens) {
 		r.reshape(shape)
 	}
-	r.news = nil
 }
 
 // commit ends the transaction under way.
@@ -251,8 +250,6 @@ func (r *reader) logical(m *pgoutput.Message) error {
 	case !m.Transactional:
 	case string(m.Name) == heartbeatPrefix && string(m.Content) == r.stream:
 		r.tx.heartbeat = true
-	case string(m.Name) == publishedPrefix:
-		return r.published(m.Content)
 	case string(m.Name) == lostPrefix:
 		return &waybill.Error{Op: "follow structure changes", Fault: waybill.Drift, Err: fmt.Errorf("a change could not be reported: %s", m.Content),
 			Hint: "compare the structures (waybill schema diff) and copy the table that was changed again (waybill link resync)"}
@@ -260,28 +257,9 @@ func (r *reader) logical(m *pgoutput.Message) error {
 	return nil
 }
 
-// published takes the note of the process that put tables into the publication while the stream was under way.
-func (r *reader) published(content []byte) error {
-	var note publishedNote
-	if err := json.Unmarshal(content, &note); err != nil {
-		return waybill.Errorf(waybill.Bug, "read note of published tables", "%w", err)
-	}
-	if note.Stream != r.stream {
-		return nil
-	}
-	for _, v := range note.Versions {
-		shape, err := r.shapes.published(v)
-		if err != nil {
-			return err
-		}
-		r.reshape(shape)
-	}
-	return nil
-}
-
 func (r *reader) row(ctx context.Context, m *pgoutput.Message) error {
-	s, reshape, err := r.shapes.of(ctx, m.OID)
-	if err != nil {
+	s, reshape, err := r.shapes.of(ctx, m.OID, r.slab.opens)
+	if s == nil || err != nil {
 		return err
 	}
 	r.reshape(reshape)
@@ -321,7 +299,7 @@ func (r *reader) event(s *shape, m *pgoutput.Message) error {
 	if err != nil {
 		return err
 	}
-	reshapes, err := r.shapes.reported(e)
+	reshapes, err := r.shapes.reported(e, r.slab.opens)
 	for _, shape := range reshapes {
 		r.reshape(shape)
 	}
@@ -332,9 +310,12 @@ func (r *reader) truncate(ctx context.Context, m *pgoutput.Message) error {
 	r.cut++
 	cut := map[*waybill.TableVersion]int{}
 	for _, oid := range m.OIDs {
-		s, reshape, err := r.shapes.of(ctx, oid)
+		s, reshape, err := r.shapes.of(ctx, oid, r.slab.opens)
 		if err != nil {
 			return err
+		}
+		if s == nil {
+			continue
 		}
 		r.reshape(reshape)
 		cut[s.mapped]++

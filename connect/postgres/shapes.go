@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/waybill-data/waybill"
@@ -49,6 +50,9 @@ type shape struct {
 	role    role
 	says    *announced
 	version *waybill.TableVersion
+	until   uint64 // transactions up to here are not for the stream; the version is of here or later
+	gone    bool   // the table was not there any more when the stream was resumed
+	settled bool   // whatever was reported up to until is of no concern: the table was copied at until
 
 	mapped  *waybill.TableVersion // the version that the mapping is for
 	columns []int                 // announced column to column of the version
@@ -66,7 +70,8 @@ type shapes struct {
 	native    map[typeID]string
 	side      *side
 	events    reshaper
-	captured  bool // a structure change was reported on this stream
+	captured  bool   // a structure change was reported on this stream
+	newcomers uint64 // up to where some tables are newcomers; 0: there are none
 }
 
 func newShapes(o waybill.ChangeOptions, s *side) *shapes {
@@ -87,8 +92,8 @@ func (h *shapes) follow(v *waybill.TableVersion) error {
 	if err != nil {
 		return &waybill.Error{Op: "follow", Table: v.Table, Fault: waybill.Bug, Err: fmt.Errorf("table id %q: %w", v.ID, err)}
 	}
-	h.at(uint32(oid)).version = v
-	h.at(uint32(oid)).role = carried
+	s := h.at(uint32(oid))
+	s.version, s.role, s.until = v, carried, 0
 	maps.DeleteFunc(h.roots, func(_, root uint32) bool { return root == uint32(oid) })
 	h.addParts(uint32(oid), v.Partitions)
 	return nil
@@ -136,12 +141,87 @@ func (h *shapes) announce(m *pgoutput.Message) {
 	}
 }
 
-// of returns the shape that a row of a relation is made under. A reshape is returned where the server's
-// announcement differs from the version and nothing reported why; it belongs before the row.
-func (h *shapes) of(ctx context.Context, oid uint32) (*shape, *waybill.Shape, error) {
+// since notes that a table was copied at a place of the log that the stream has not come to.
+func (h *shapes) since(v *waybill.TableVersion, lsn uint64) {
+	for oid, s := range h.tables {
+		if oidText(oid) == v.ID {
+			s.until, s.settled = lsn, true
+		}
+	}
+}
+
+// meet takes in a newcomer: a table of the selection that exists now, but that no version was given for.
+func (h *shapes) meet(v *waybill.TableVersion, now uint64) error {
+	for oid, s := range h.tables {
+		if s.version != nil && oidText(oid) == v.ID {
+			return nil // known under the name that it had
+		}
+	}
+	if err := h.follow(v); err != nil {
+		return err
+	}
+	for oid, s := range h.tables {
+		if oidText(oid) == v.ID {
+			s.until, h.newcomers = now, now
+		}
+	}
+	return nil
+}
+
+// miss notes that a followed table is gone now.
+func (h *shapes) miss(v *waybill.TableVersion, now uint64) {
+	for oid, s := range h.tables {
+		if oidText(oid) == v.ID {
+			s.gone, h.newcomers = true, now
+		}
+	}
+}
+
+const newcomerReason = "the table was not followed before; rows from before are not in the log"
+
+// settle makes followed tables of the newcomers once the stream is past the place where they were met, and returns
+// the reshapes that tell of them, and of the tables that were gone there without a report. A table whose copy is
+// under way makes none.
+func (h *shapes) settle(lsn uint64) []*waybill.Shape {
+	if h.newcomers == 0 || lsn <= h.newcomers {
+		return nil
+	}
+	h.newcomers = 0
+	var news []*waybill.Shape
+	for _, s := range h.tables {
+		switch {
+		case s.version == nil:
+		case s.gone:
+			news = append(news, &waybill.Shape{Before: s.version, Inferred: true, Reason: "the table is not there any more, and no report told when it went"})
+			h.forget(s.version)
+		case s.until != 0 && !s.settled:
+			if s.until = 0; !h.silent[s.version.Table] {
+				news = append(news, &waybill.Shape{After: s.version, Inferred: true, Reload: true, Reason: newcomerReason})
+			}
+		}
+	}
+	slices.SortFunc(news, func(a, b *waybill.Shape) int {
+		if (a.After == nil) != (b.After == nil) { // what went makes room for what came
+			if a.After == nil {
+				return -1
+			}
+			return 1
+		}
+		return compareTables(a.Table(), b.Table())
+	})
+	return news
+}
+
+// of returns the shape that a row of a relation is made under, nil if the row is not for the stream. A reshape is
+// returned where the server's announcement differs from the version and nothing reported why; it belongs before
+// the row.
+func (h *shapes) of(ctx context.Context, oid uint32, lsn uint64) (*shape, *waybill.Shape, error) {
 	s := h.tables[oid]
 	if s == nil || s.says == nil {
 		return nil, nil, waybill.Errorf(waybill.Bug, "decode row", "no relation message came for table %d", oid)
+	}
+	if lsn <= h.whole(oid, s).until {
+		return nil, nil, nil
 	}
 	if s.role != carried || s.mapped != nil && s.mapped == h.present(oid, s) {
 		return s, nil, nil
@@ -150,13 +230,18 @@ func (h *shapes) of(ctx context.Context, oid uint32) (*shape, *waybill.Shape, er
 	return s, reshape, err
 }
 
-// present returns the version that rows of the relation are made under: for a partition that of its root.
-func (h *shapes) present(oid uint32, s *shape) *waybill.TableVersion {
-	if root, ok := h.roots[oid]; ok {
-		return h.at(root).version
+// whole returns the shape of the table that a relation is part of: itself, or its root.
+func (h *shapes) whole(oid uint32, s *shape) *shape {
+	if len(h.roots) > 0 {
+		if root, ok := h.roots[oid]; ok {
+			return h.at(root)
+		}
 	}
-	return s.version
+	return s
 }
+
+// present returns the version that rows of the relation are made under.
+func (h *shapes) present(oid uint32, s *shape) *waybill.TableVersion { return h.whole(oid, s).version }
 
 func (h *shapes) resolve(ctx context.Context, oid uint32, s *shape) (*waybill.Shape, error) {
 	version := h.present(oid, s)
@@ -183,37 +268,30 @@ func (h *shapes) resolve(ctx context.Context, oid uint32, s *shape) (*waybill.Sh
 }
 
 // adopt takes in a table that is published and selected, but was never reported: somebody put it into the
-// publication by hand. Its structure is today's, and only if the log's own words agree with it.
+// publication by hand while the stream was under way. Its structure is today's, if the log's own words agree with it.
 func (h *shapes) adopt(ctx context.Context, s *shape) (*waybill.Shape, error) {
-	table := s.says.table
-	if !h.selection.Has(table) {
-		s.role = ignored
+	version, err := h.side.describe(ctx, s.says.oid)
+	if err != nil {
+		return nil, err
+	}
+	if version == nil || !h.selection.Has(version.Table) && !h.selection.Has(s.says.table) {
+		s.role = ignored // not wanted, or gone before anybody knew of it
 		return nil, nil
 	}
-	version, err := h.side.describe(ctx, table)
-	if err != nil {
-		return nil, err
-	}
-	if version == nil || version.ID != oidText(s.says.oid) {
-		return nil, &waybill.Error{Op: "follow", Table: table, Fault: waybill.Drift,
-			Err:  fmt.Errorf("rows of the table came, but its structure at that time was not reported and the table is gone"),
-			Hint: "take the table out of the selection (\"!" + table.String() + "\"); install capture (waybill schema install), so that structures are reported"}
-	}
 	after, err := h.compare(ctx, s, version)
-	if err == nil && after != nil {
-		err = drift(table, "its structure at that time was not reported and is not today's")
-	}
-	if err != nil {
-		return nil, err
+	if err != nil || after != nil {
+		return nil, &waybill.Error{Op: "follow", Table: version.Table, Fault: waybill.Passing,
+			Err:  fmt.Errorf("the table came into the publication without a report and was changed since"),
+			Hint: "the next start takes it in as it is now"}
 	}
 	if err := h.follow(version); err != nil {
 		return nil, err
 	}
 	h.mapColumns(s, version)
-	if h.silent[table] {
+	if h.silent[version.Table] {
 		return nil, nil
 	}
-	return &waybill.Shape{After: version, Inferred: true, Reload: true, Reason: "the table was published without a report; rows from before are not in the log"}, nil
+	return &waybill.Shape{After: version, Inferred: true, Reload: true, Reason: newcomerReason}, nil
 }
 
 // drift is the refusal to guess what happened to a table.
@@ -233,12 +311,16 @@ func (h *shapes) mapColumns(s *shape, v *waybill.TableVersion) {
 }
 
 // reported applies a reported event and returns the reshapes that are of the stream's concern.
-func (h *shapes) reported(e *event) ([]*waybill.Shape, error) {
+func (h *shapes) reported(e *event, lsn uint64) ([]*waybill.Shape, error) {
 	h.captured = true
-	known := map[string]*waybill.TableVersion{}
+	known, later := map[string]*waybill.TableVersion{}, map[string]bool{}
 	for oid, s := range h.tables {
-		if s.version != nil {
+		switch {
+		case s.version == nil:
+		case lsn > s.until:
 			known[oidText(oid)] = s.version
+		case s.settled:
+			later[oidText(oid)] = true
 		}
 	}
 	reported, err := h.events.shapes(e, known)
@@ -248,6 +330,8 @@ func (h *shapes) reported(e *event) ([]*waybill.Shape, error) {
 	var concern []*waybill.Shape
 	for _, shape := range reported {
 		switch {
+		case shape.After != nil && later[shape.After.ID]:
+			continue // its version is a later one
 		case shape.Before == nil && (shape.After.Table.Schema == ownSchema || !h.selection.Has(shape.After.Table)):
 			continue
 		case shape.After == nil:
@@ -260,23 +344,6 @@ func (h *shapes) reported(e *event) ([]*waybill.Shape, error) {
 		concern = append(concern, shape)
 	}
 	return concern, nil
-}
-
-const publishedReason = "the table was not followed before; rows from before are not in the log"
-
-// published starts to follow a table that the stream's publication took in. A table whose copy is under way makes
-// no reshape.
-func (h *shapes) published(v *waybill.TableVersion) (*waybill.Shape, error) {
-	var before *waybill.TableVersion
-	for oid, s := range h.tables {
-		if oidText(oid) == v.ID {
-			before = s.version
-		}
-	}
-	if err := h.follow(v); err != nil || h.silent[v.Table] {
-		return nil, err
-	}
-	return &waybill.Shape{Before: before, After: v, Reload: true, Inferred: true, Reason: publishedReason}, nil
 }
 
 // forget drops a table that is gone, or that became a partition of another.

@@ -54,11 +54,16 @@ func (s *side) close() {
 	}
 }
 
-// describe returns today's structure of a table, nil if it does not exist.
-func (s *side) describe(ctx context.Context, table waybill.TableName) (v *waybill.TableVersion, err error) {
+// describe returns today's structure of the table with an oid, nil if it does not exist.
+func (s *side) describe(ctx context.Context, oid uint32) (v *waybill.TableVersion, err error) {
 	err = s.use(ctx, func(conn *pgconn.PgConn) error {
-		versions, err := describe(ctx, conn, []waybill.TableName{table})
-		if err == nil {
+		rows, err := query(ctx, conn, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = `+oidText(oid))
+		if err != nil || len(rows) == 0 {
+			return classify("look for table", waybill.TableName{}, err)
+		}
+		versions, err := describe(ctx, conn, []waybill.TableName{{Schema: string(rows[0][0]), Name: string(rows[0][1])}})
+		if err == nil && versions[0] != nil && versions[0].ID == oidText(oid) {
 			v = versions[0]
 		}
 		return err

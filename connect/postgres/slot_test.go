@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,7 +191,7 @@ func TestKeylessTableIsRefusedOrGivenItsIdentity(t *testing.T) {
 }
 
 func TestNewTablesAreTakenIn(t *testing.T) {
-	eachMajor(t, []int{13, 15, 18}, func(t *testing.T, major int) {
+	eachMajor(t, []int{10, 13, 15, 18}, func(t *testing.T, major int) {
 		r := newRig(t, major, barrierTable)
 		r.open()
 		r.barrier()
@@ -201,8 +202,91 @@ func TestNewTablesAreTakenIn(t *testing.T) {
 		r.open()
 		r.exec("INSERT INTO late VALUES (2)")
 		r.barrier()
-		r.expect("reshape late | create table public.late  | reload table public.late "+publishedReason+" (inferred)", "insert late (2)")
+		r.expect("reshape late | create table public.late  | reload table public.late "+newcomerReason+" (inferred)", "insert late (2)")
 	})
+}
+
+func TestTablesMadeAnewWhileNobodyLookedAndNothingReported(t *testing.T) {
+	eachMajor(t, bothMajors, func(t *testing.T, major int) {
+		r := newRig(t, major, barrierTable, "CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY)")
+		r.open()
+		r.barrier()
+		r.close()
+		r.exec("INSERT INTO a VALUES (1)", "DROP TABLE a", "CREATE TABLE a (id text PRIMARY KEY)", "DROP TABLE b", "INSERT INTO a VALUES ('old')")
+		r.open()
+		r.barrier()
+		r.exec("INSERT INTO a VALUES ('x')")
+		r.barrier()
+		r.expect("insert a (1)", "reshape a | drop table public.a  (inferred)", "reshape b | drop table public.b  (inferred)",
+			"reshape a | create table public.a  | reload table public.a "+newcomerReason+" (inferred)", "insert a (x)")
+	})
+}
+
+// After a crash in a first copy the stream begins again where its oldest table was copied; a table copied later
+// has the structure of its copy, whatever the log says of the time before.
+func TestTableCopiedAheadOfTheStream(t *testing.T) {
+	for _, installed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("capture=%t", installed), func(t *testing.T) {
+			r := newRig(t, 15, barrierTable, "CREATE TABLE a (id int PRIMARY KEY, gone int)")
+			if installed {
+				if err := capture().Install(context.Background(), r.endpoint); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.open()
+			r.barrier()
+			r.close()
+			r.exec("INSERT INTO a VALUES (1)", "ALTER TABLE a DROP gone", "INSERT INTO a VALUES (2)", "ALTER TABLE a ADD t text", "INSERT INTO a VALUES (3)")
+			begin := r.last
+			r.open()
+			view, err := r.source.View(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			version, err := view.Version(context.Background(), waybill.TableName{Schema: "public", Name: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			position := view.Position()
+			if err := view.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r.close()
+			r.last, r.lines = begin, nil
+			r.versions[version.Table] = version
+			r.options.After = map[waybill.TableName]waybill.Position{version.Table: position}
+			r.exec("INSERT INTO a VALUES (4, 'x')", "ALTER TABLE a ADD u int", "INSERT INTO a VALUES (5, 'y', 6)")
+			r.open()
+			r.barrier()
+			inferred := " (inferred)"
+			if installed {
+				inferred = ""
+			}
+			r.expect("insert a (4, x)", "reshape a | add column u integer"+inferred, "insert a (5, y, 6)")
+		})
+	}
+}
+
+// A table that the target has no copy of yet is a newcomer; once it is copied and followed it goes on with the
+// right structure and without further news.
+func TestPendingTableJoinsWithItsStructure(t *testing.T) {
+	r := capturedRig(t, 15, barrierTable, "CREATE TABLE a (id int PRIMARY KEY, t text)")
+	r.open()
+	r.barrier()
+	r.close()
+	table := waybill.TableName{Schema: "public", Name: "a"}
+	delete(r.versions, table)
+	r.exec("INSERT INTO a VALUES (1)", "ALTER TABLE a ADD n int", "ALTER TABLE a DROP t", "INSERT INTO a VALUES (2, 2)")
+	r.options.Hold = []waybill.TableName{table}
+	r.open()
+	r.barrier()
+	r.exec("INSERT INTO a VALUES (3, 3)")
+	r.barrier()
+	r.expect()
+	r.source.Follow(table, r.last)
+	r.exec("INSERT INTO a VALUES (4, 4)", "ALTER TABLE a RENAME n TO m", "INSERT INTO a VALUES (5, 5)")
+	r.barrier()
+	r.expect("insert a (4, 4)", "reshape a | rename column n m", "insert a (5, 5)")
 }
 
 // The server keeps a slot's position only from checkpoint to checkpoint: after a crash it sends again what it forgot.
