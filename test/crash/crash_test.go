@@ -224,8 +224,7 @@ const (
 func (r *trial) choose(number int) (point string, environment []string) {
 	switch n := r.random.IntN(20); {
 	case number < 2:
-		point = [...]string{"copy.slice", "copy.complete"}[number]
-		return point, []string{fmt.Sprintf("WAYBILL_FAILPOINT=%s:%d", point, 1+r.random.IntN(4))}
+		return r.arm([...]string{"copy.slice", "copy.complete"}[number])
 	case n == 0:
 		return pointSource, nil
 	case n == 1:
@@ -233,7 +232,12 @@ func (r *trial) choose(number int) (point string, environment []string) {
 	case n < 7:
 		return pointRandom, nil
 	}
-	point = r.score.rarest(r.random)
+	return r.arm(r.score.rarest(r.random))
+}
+
+// arm makes the link kill itself the first or a later time that it passes the point.
+func (r *trial) arm(point string) (string, []string) {
+	r.score.tried[point]++
 	return point, []string{fmt.Sprintf("WAYBILL_FAILPOINT=%s:%d", point, 1+r.random.IntN(6)*r.random.IntN(2))}
 }
 
@@ -298,19 +302,16 @@ func (r *trial) expect(ctx context.Context, query, want string) {
 	}
 }
 
-// score counts kills by point.
+// score counts kills by point, and how often each point was tried.
 type score struct {
 	hits  map[string]int
+	tried map[string]int
 	total int
 	rows  int64
 }
 
 func newScore() *score {
-	s := &score{hits: map[string]int{}}
-	for _, point := range link.FailPoints {
-		s.hits[point] = 0
-	}
-	return s
+	return &score{hits: map[string]int{}, tried: map[string]int{}}
 }
 
 func (s *score) add(point string) {
@@ -318,20 +319,22 @@ func (s *score) add(point string) {
 	s.total++
 }
 
-// rarest returns one of the named points with the fewest hits; points that are hard to reach must not starve
-// the others, so half of the choices are random.
+// rarest returns a named point that was tried least; one that is hard to reach does not starve the others.
 func (s *score) rarest(r *rand.Rand) string {
-	if r.IntN(2) == 0 {
-		return link.FailPoints[r.IntN(len(link.FailPoints))]
-	}
-	return slices.MinFunc(link.FailPoints, func(a, b string) int { return s.hits[a] - s.hits[b] })
+	order := r.Perm(len(link.FailPoints))
+	best := slices.MinFunc(order, func(a, b int) int { return s.tried[link.FailPoints[a]] - s.tried[link.FailPoints[b]] })
+	return link.FailPoints[best]
 }
 
 func (s *score) String() string {
 	points := append(slices.Clone(link.FailPoints), pointRandom, pointSource, pointTarget)
 	var b strings.Builder
 	for _, point := range points {
-		fmt.Fprintf(&b, "  %-18s %d\n", point, s.hits[point])
+		fmt.Fprintf(&b, "  %-18s %3d kills", point, s.hits[point])
+		if tried := s.tried[point]; tried > s.hits[point] {
+			fmt.Fprintf(&b, ", %d times not reached in time", tried-s.hits[point])
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
