@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/waybill-data/waybill/bench"
@@ -32,7 +33,7 @@ func main() {
 	flag.IntVar(&o.scale, "scale", 100, "of pgbench; 100 is 10 million accounts")
 	flag.IntVar(&o.rounds, "rounds", 2, "who is first rotates")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	missed, err := measure(ctx, o)
 	if err != nil {
