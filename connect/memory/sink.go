@@ -3,6 +3,7 @@ package memory
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -175,7 +176,7 @@ func (k *sink) Import(ctx context.Context, s waybill.Slice, f waybill.Format, r 
 	in := bufio.NewReader(r)
 	for {
 		row, err := readRow(in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return k.insert(ctx, s, kept)
 		}
 		if err != nil {
