@@ -36,7 +36,7 @@ func BenchmarkStream(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, message := range messages {
-			if err := r.logData(ctx, message); err != nil {
+			if err := r.replicated(ctx, message); err != nil {
 				b.Fatal(err)
 			}
 		}

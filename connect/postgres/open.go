@@ -115,24 +115,7 @@ func (c *changes) begin(ctx context.Context, conn *pgconn.PgConn, p *preparation
 // create makes a slot over the tables that are there. It asks to be called again when a table was made meanwhile that
 // the publication does not hold.
 func (c *changes) create(ctx context.Context, conn *pgconn.PgConn, p *preparation) (from uint64, again bool, err error) {
-	tables, err := c.selected(ctx, conn)
-	if err != nil {
-		return 0, false, err
-	}
-	// Registered first: with capture every table made from here on joins the publication by itself.
-	if p.publication.exists {
-		err = enlistPublication(ctx, conn, p.publication.name, c.options.Tables)
-	}
-	if err == nil {
-		err = p.publication.extend(ctx, conn, tables, c.endpoint.Settings[fullIdentity] == "full")
-	}
-	if err == nil {
-		err = enlistPublication(ctx, conn, p.publication.name, c.options.Tables)
-	}
-	if err == nil {
-		err = p.publication.setComment(ctx, conn, beginningNote)
-	}
-	if err != nil {
+	if err := c.publishSelected(ctx, conn, p); err != nil {
 		return 0, false, err
 	}
 	standby, err := query(ctx, conn, "SELECT pg_is_in_recovery()")
@@ -164,6 +147,22 @@ func (c *changes) create(ctx context.Context, conn *pgconn.PgConn, p *preparatio
 		}
 	}
 	return made.consistent, false, p.publication.setComment(ctx, conn, madeNote+formatLSN(made.consistent))
+}
+
+// publishSelected makes the publication, or extends one that is left from an unfinished beginning.
+func (c *changes) publishSelected(ctx context.Context, conn *pgconn.PgConn, p *preparation) error {
+	tables, err := c.selected(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := p.publication.extend(ctx, conn, tables, c.endpoint.Settings[fullIdentity] == "full"); err != nil {
+		return err
+	}
+	// With capture every table made from here on joins the publication by itself.
+	if err := enlistPublication(ctx, conn, p.publication.name, c.options.Tables); err != nil {
+		return err
+	}
+	return p.publication.setComment(ctx, conn, beginningNote)
 }
 
 // selected lists the tables of the stream as they are now.

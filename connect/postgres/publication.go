@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -210,7 +211,7 @@ func (p *publication) createStatement(version int, tables string) string {
 }
 
 func publicationRefusal(op string, err error) error {
-	known, ok := classify(op, waybill.TableName{}, err).(*waybill.Error)
+	known, ok := errors.AsType[*waybill.Error](classify(op, waybill.TableName{}, err))
 	if !ok {
 		return err
 	}

@@ -104,7 +104,7 @@ func (r *reader) deliver() {
 func (r *reader) receive(ctx context.Context, kind byte, body []byte) error {
 	switch kind {
 	case 'd':
-		return r.copyData(ctx, body)
+		return r.framed(ctx, body)
 	case 'E':
 		return classify("read stream "+r.stream, waybill.TableName{}, serverRefusal(body))
 	case 'N', 'S':
@@ -115,10 +115,10 @@ func (r *reader) receive(ctx context.Context, kind byte, body []byte) error {
 	return waybill.Errorf(waybill.Bug, "read stream "+r.stream, "server message of type %q", kind)
 }
 
-func (r *reader) copyData(ctx context.Context, body []byte) error {
+func (r *reader) framed(ctx context.Context, body []byte) error {
 	switch {
 	case len(body) >= 25 && body[0] == 'w':
-		return r.logData(ctx, body[25:])
+		return r.replicated(ctx, body[25:])
 	case len(body) == 18 && body[0] == 'k':
 		// Inside a transaction the server is not done with what it read from its log so far.
 		if !r.tx.open && r.spilled.current == nil {
@@ -149,7 +149,7 @@ func (r *reader) advance(lsn uint64) {
 	r.slab.advance = lsn
 }
 
-func (r *reader) logData(ctx context.Context, data []byte) error {
+func (r *reader) replicated(ctx context.Context, data []byte) error {
 	if r.spilled.current != nil && len(data) > 0 && pgoutput.Type(data[0]) != pgoutput.StreamStop {
 		return r.spilled.keep(data)
 	}

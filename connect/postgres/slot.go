@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -243,7 +244,7 @@ func createSlot(ctx context.Context, conn *pgconn.PgConn, name string, failover 
 
 // slotRefusal adds what to do to the refusals that a new user meets.
 func slotRefusal(op string, err error) error {
-	known, ok := classify(op, waybill.TableName{}, err).(*waybill.Error)
+	known, ok := errors.AsType[*waybill.Error](classify(op, waybill.TableName{}, err))
 	if !ok {
 		return err
 	}

@@ -49,7 +49,8 @@ func TestTruncatedMessages(t *testing.T) {
 		before := d
 		for cut := range input {
 			probe := before
-			if err := probe.Decode(input[:cut], &m); err == nil && !(input[0] == 'A' && cut == 9) {
+			withoutPlace := input[0] == 'A' && cut == 9 // an abort as older protocols have it
+			if err := probe.Decode(input[:cut], &m); err == nil && !withoutPlace {
 				t.Fatalf("%q cut at %d decodes as %s", input, cut, printMessage(&m))
 			}
 		}
