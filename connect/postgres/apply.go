@@ -13,6 +13,9 @@ import (
 	"github.com/waybill-data/waybill"
 )
 
+// minCopyRows is from how many rows on an insert goes by COPY, which takes round trips of its own.
+const minCopyRows = 500
+
 // fixedStatements are those that every transaction needs.
 type fixedStatements struct {
 	begin, deferred, savepoint, release, fence, position, scan, index, commit statement
@@ -45,6 +48,7 @@ type apply struct {
 	begun   bool // this part of the transaction has sent its first statements
 	saved   bool // a savepoint stands before this part
 	failed  *sent
+	copies  []task // large inserts that go by COPY once the statements before them are done
 }
 
 // Apply writes a batch in one transaction of the target, or as a part of one, with its position (invariant 3).
@@ -222,15 +226,41 @@ func (a *apply) flush(ctx context.Context, last bool) error {
 	if err == nil {
 		err = a.tasks(w)
 	}
-	if err == nil && last {
+	if err == nil && last && len(a.copies) == 0 {
 		err = a.close(w)
 	}
-	failed, finishErr := w.finish()
+	err = a.finish(w, err)
+	if err == nil && len(a.copies) > 0 {
+		err = a.copyRows(ctx)
+		if err == nil && last {
+			w = s.session.start(ctx)
+			err = a.finish(w, a.close(w))
+		}
+	}
 	s.clearEffects()
+	a.copies = a.copies[:0]
+	return err
+}
+
+// finish ends a script whose queueing met err or not, and keeps what failed at the server.
+func (a *apply) finish(w *script, err error) error {
+	failed, finishErr := w.finish()
 	if err == nil {
 		a.failed, err = failed, finishErr
 	}
 	return err
+}
+
+// copyRows runs the large inserts: a COPY costs the server half of what an INSERT does.
+func (a *apply) copyRows(ctx context.Context) error {
+	for _, t := range a.copies {
+		reader := &effectReader{effect: t.effect, rows: t.rows}
+		if _, err := a.sink.session.conn.CopyFrom(ctx, reader, t.effect.target.copySQL()); err != nil {
+			a.failed = &sent{statement: t.statement, effect: t.effect, rows: t.rows}
+			return err
+		}
+	}
+	return nil
 }
 
 // open queues the start of the transaction, or of this part of it. The stream's row comes first: a process
@@ -314,6 +344,11 @@ func (a *apply) tasks(w *script) error {
 func (a *apply) queue(w *script, tasks []task) error {
 	f := &a.sink.fixed
 	for _, t := range tasks {
+		// Where foreign keys act, the order of tables matters and a COPY would come too late.
+		if t.statement.op == opInsert && len(t.rows) >= minCopyRows && a.sink.replica {
+			a.copies = append(a.copies, t)
+			continue
+		}
 		scans := t.statement.op == opDiscard || t.effect.target.unindexed && t.statement.op != opInsert
 		if scans {
 			if err := w.plain(&f.scan); err != nil {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/waybill-data/waybill"
@@ -35,7 +36,7 @@ func TestApplyMovesKeys(t *testing.T) {
 		r.apply("3", r.move(v, key("5"), "6000", "~", "~"), r.move(v, key("4"), "5", "four", "~"))                                     // chain
 		r.apply("4", r.move(v, key("6"), "60", "~", "~"), r.insert(v, "6", "new", "new"), r.move(v, key("60"), "61", "six", "~"))
 		r.apply("5", r.move(v, key("7"), "70", "~", "~"), r.remove(v, "70", "~", "~"), r.insert(v, "7", "seven", "7"))
-		r.apply("6", r.remove(v, "8", "~", "~"), r.move(v, key("9"), "8", "nine", "~"))
+		r.apply("6", r.remove(v, "8", "~", "~"), r.move(v, key("9"), "8", "nein", "~"), r.update(v, "8", "nine", "~"))
 		r.want("SELECT * FROM a ORDER BY id", "2|three|big3", "3|two|big2", "5|four|big4", "6|new|new", "7|seven|7", "8|nine|big9",
 			"61|six|big6", "101|moved|big1", "6000|b5|big5")
 	})
@@ -88,4 +89,27 @@ func TestApplyNoticesAForeignHand(t *testing.T) {
 	if got := r.position(); got != "" {
 		t.Errorf("position = %q after failed batches, want none", got)
 	}
+}
+
+func TestApplyInsertsManyRows(t *testing.T) {
+	eachMajor(t, testMajors, func(t *testing.T, major int) {
+		r := newSinkRig(t, major, "CREATE TABLE a (id int PRIMARY KEY, b text)", "INSERT INTO a VALUES (0, 'old')")
+		v := r.version("a")
+		changes := []waybill.Change{r.update(v, "0", "new")}
+		for n := 1; n <= 2*minCopyRows; n++ {
+			changes = append(changes, r.insert(v, strconv.Itoa(n), "tab\tand\\slash"))
+		}
+		r.apply("1", changes...)
+		r.want(`SELECT count(*), count(*) FILTER (WHERE b = E'tab\tand\\slash'), min(b) FILTER (WHERE id = 0) FROM a`, "1001|1000|new")
+		wantFault(t, r.try("2", changes[1:]...), waybill.Drift, "public.a", "(id)=(1)")
+		r.apply("", changes[0])
+		for i := range changes[1:] {
+			changes[i+1] = r.insert(v, strconv.Itoa(5000+i), "later")
+		}
+		r.apply("2", changes...)
+		r.want(`SELECT count(*) FROM a`, "2001")
+		if got := r.position(); got != "2" {
+			t.Errorf("position = %q, want 2", got)
+		}
+	})
 }

@@ -119,7 +119,7 @@ func (s *sink) refusedRows(ctx context.Context, failed *sent, column int, rows [
 
 func (s *sink) refuses(ctx context.Context, failed *sent, column int, rows []int32) bool {
 	f := &failed.effect.target.fields[column]
-	param, err := failed.effect.appendColumn(nil, column, rows, false)
+	param, err := failed.effect.appendColumn(nil, column, rows, newOrNull)
 	if err != nil {
 		return true
 	}

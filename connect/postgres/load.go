@@ -16,6 +16,9 @@ import (
 // loadChunk is about how many bytes of rows are encoded before they are given to the connection.
 const loadChunk = 256 << 10
 
+// copyChunk is the same for the inserts of a batch of changes.
+const copyChunk = 64 << 10
+
 // Load writes the rows of one slice in one transaction, with a record of the slice: a slice that is in the
 // table already is not loaded again. It is safe for parallel use.
 func (s *sink) Load(ctx context.Context, slice waybill.Slice, rows iter.Seq2[waybill.Batch, error]) (int64, error) {
@@ -163,4 +166,29 @@ func (s *sink) giveBack(ctx context.Context, conn *pgconn.PgConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle = append(s.idle, conn)
+}
+
+// effectReader gives the new rows of an effect in COPY's text format.
+type effectReader struct {
+	effect *effect
+	rows   []int32
+	buffer []byte
+	rest   []byte
+}
+
+func (r *effectReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		if len(r.rows) == 0 {
+			return 0, io.EOF
+		}
+		r.buffer = r.buffer[:0]
+		for len(r.rows) > 0 && len(r.buffer) < copyChunk {
+			r.buffer = appendCopy(r.buffer, r.effect.rows[r.rows[0]].now, r.effect.target.columns)
+			r.rows = r.rows[1:]
+		}
+		r.rest = r.buffer
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
 }

@@ -162,6 +162,9 @@ func (e *effect) count(c *waybill.Change) error {
 	if c.Op == waybill.Update && firstAbsent(after, e.target.columns) >= 0 {
 		after = merge(c.Before, after)
 	}
+	if i := firstAbsent(after, e.target.columns); i >= 0 {
+		return e.drift("row without a value for column "+e.target.version.Columns[i].Name, nil)
+	}
 	return e.countRow(after, 1)
 }
 

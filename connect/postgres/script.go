@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -200,14 +201,18 @@ func (s *applySession) encode(st *statement, e *effect, rows []int32) ([][]byte,
 		return s.params[n-1][:0]
 	}
 	for _, c := range st.key {
-		param, err := e.appendColumn(next(), c, rows, true)
+		param, err := e.appendColumn(next(), c, rows, oldValues)
 		if err != nil {
 			return nil, err
 		}
 		s.params[n-1] = param
 	}
 	for _, c := range st.values {
-		param, err := e.appendColumn(next(), c, rows, false)
+		from := newValues
+		if slices.Contains(st.flagged, c) {
+			from = newOrNull
+		}
+		param, err := e.appendColumn(next(), c, rows, from)
 		if err != nil {
 			return nil, err
 		}
@@ -225,20 +230,30 @@ func (s *applySession) encode(st *statement, e *effect, rows []int32) ([][]byte,
 	return s.params[:n], nil
 }
 
-// appendColumn appends one column of the rows, old or new, as an array.
-func (e *effect) appendColumn(dst []byte, column int, rows []int32, old bool) ([]byte, error) {
+// whose says which values of a row are meant. newOrNull gives NULL for a value that did not travel, where a
+// flag beside it says that the old one stays; anywhere else such a value is an error.
+type whose uint8
+
+const (
+	oldValues whose = iota
+	newValues
+	newOrNull
+)
+
+// appendColumn appends one column of the rows as an array.
+func (e *effect) appendColumn(dst []byte, column int, rows []int32, from whose) ([]byte, error) {
 	w := e.target.fields[column].wire
 	dst = appendArray(dst, wireTypes[w].oid, len(rows))
 	var err error
 	stays := waybill.Null
 	for _, i := range rows {
 		row := e.rows[i].now
-		if old {
+		if from == oldValues {
 			row = e.rows[i].origin
 		}
 		v := &row[column]
-		if v.IsAbsent() {
-			v = &stays // of a replacement: a flag says that the old value stays
+		if from == newOrNull && v.IsAbsent() {
+			v = &stays
 		}
 		if dst, err = appendElement(dst, w, v); err != nil {
 			return nil, &waybill.Error{Op: "apply to", Table: e.target.name, Fault: waybill.Data,
