@@ -44,10 +44,10 @@ var sliceShapes = []struct {
 }
 
 func TestSlicesHoldEachRowOnce(t *testing.T) {
-	for _, major := range testMajors {
+	onMajors(t, func(t *testing.T, major int, url string) {
 		for _, shape := range sliceShapes {
-			t.Run(fmt.Sprint(major, " ", shape.name), func(t *testing.T) {
-				url := dbtest.Database(t, major)
+			t.Run(shape.name, func(t *testing.T) {
+				emptyDatabase(t, url)
 				dbtest.Exec(t, url, shape.statements...)
 				w := testView(t, url, waybill.ViewOptions{})
 				v := testVersion(t, w, "a")
@@ -65,7 +65,7 @@ func TestSlicesHoldEachRowOnce(t *testing.T) {
 				}
 			})
 		}
-	}
+	})
 }
 
 func coverOnce(t *testing.T, w *view, parts []waybill.Slice, want []string) {
