@@ -90,13 +90,16 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 		if p.stage != nil {
 			err = errors.Join(err, p.stage.Close())
 		}
-		if temporary && err == nil && p.report.Holds() {
-			err = os.RemoveAll(o.Dir)
+		// What failed leaves its logs; what was interrupted leaves nothing.
+		if held := err == nil && p.report.Holds(); temporary && (held || ctx.Err() != nil) {
+			err = errors.Join(err, os.RemoveAll(o.Dir))
 		}
 	}()
 	started := time.Now()
 	for _, act := range []func(context.Context) error{p.open, p.load, p.run, p.settle, p.prove} {
-		if err := act(ctx); err != nil {
+		if err := act(ctx); ctx.Err() != nil {
+			return nil, ctx.Err()
+		} else if err != nil {
 			return nil, fmt.Errorf("%w (seed %d, what is left is in %s)", err, o.Seed, o.Dir)
 		}
 	}
