@@ -29,6 +29,13 @@ type chase struct {
 	target  *waybill.TableVersion // what the target holds; nil: nothing
 	version *waybill.TableVersion // what the copy was made under, then as the stream changes it; nil: dropped
 	name    waybill.TableName
+	earlier []earlierName // oldest first
+}
+
+// earlierName is what a table was called before a position.
+type earlierName struct {
+	before waybill.Position
+	name   waybill.TableName
 }
 
 // joining asks the main loop to take tables over at a position. The answer is empty when it did, or the

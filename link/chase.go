@@ -50,9 +50,13 @@ func (c *catchup) watch(b waybill.ChangeBatch) error {
 			return waybill.Errorf(waybill.Bug, "catch up", "a change of %s, which is not caught up", s.Before.Table)
 		}
 		t.version = s.After
-		if s.After != nil {
+		if s.After == nil {
+			continue
+		}
+		c.seen = append(c.seen, s.After)
+		if t.name != s.After.Table {
+			t.earlier = append(t.earlier, earlierName{b.Position, t.name})
 			t.name = s.After.Table
-			c.seen = append(c.seen, s.After)
 		}
 	}
 	return nil
@@ -122,7 +126,7 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 			s.known[id] = &table{standing: gone, name: t.name}
 			continue
 		}
-		s.src.Follow(t.name, j.position)
+		s.src.Follow(s.called(t), j.position)
 		s.known[id] = &table{source: t.version, target: t.version, name: t.name}
 		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "streaming" })
 	}
@@ -135,6 +139,16 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	err := s.record(work, "link.joined", waybill.TableName{}, map[string]any{"position": j.position, "tables": names})
 	j.reply <- ""
 	return err
+}
+
+// called returns what the main stream, where it is, calls a table that was caught up.
+func (s *session) called(t *chase) waybill.TableName {
+	for _, e := range t.earlier {
+		if e.before != "" && !s.reached(e.before, s.position) {
+			return e.name
+		}
+	}
+	return t.name
 }
 
 // copyAgain marks tables, by identity, to be copied again. It is called between transactions.

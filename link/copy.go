@@ -3,9 +3,11 @@ package link
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -58,13 +60,11 @@ type copying struct {
 // tables copies tables and makes them complete, the largest first. An unfinished copy leaves nothing that
 // counts: what is not complete is emptied and copied again.
 func (c *copying) tables(ctx context.Context, versions []*waybill.TableVersion) error {
-	if len(versions) == 0 {
-		return nil
-	}
+	// Without any table this still clears away what an unfinished copy left.
 	if err := c.sink.Prepare(ctx, versions, true); err != nil {
 		return fmt.Errorf("prepare target: %w", err)
 	}
-	sliced := make([]pile, 0, len(versions))
+	piles := make([]*pile, 0, len(versions))
 	for _, v := range versions {
 		if err := c.keepVersion(ctx, v, c.view.Position()); err != nil {
 			return err
@@ -73,25 +73,55 @@ func (c *copying) tables(ctx context.Context, versions []*waybill.TableVersion) 
 		if err != nil {
 			return fmt.Errorf("cut %s into slices: %w", v.Table, err)
 		}
-		p := pile{version: v, slices: slices}
+		p := &pile{version: v, slices: slices}
+		p.left.Store(int64(len(slices)))
 		for _, slice := range slices {
 			p.rows += slice.Rows
 		}
-		sliced = append(sliced, p)
+		piles = append(piles, p)
 		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State, t.Rows, t.Expected = "waiting", 0, p.rows })
 	}
-	slices.SortStableFunc(sliced, func(a, b pile) int { return cmp.Compare(b.rows, a.rows) })
-	if err := c.load(ctx, sliced); err != nil {
+	slices.SortStableFunc(piles, func(a, b *pile) int { return cmp.Compare(b.rows, a.rows) })
+	loaded := make(chan *waybill.TableVersion, len(piles))
+	g, within := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(loaded)
+		return c.load(within, piles, loaded)
+	})
+	g.Go(func() error { return c.complete(within, loaded) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, v := range versions {
-		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "building" })
-	}
-	if err := c.sink.Complete(ctx, versions, c.view.Position()); err != nil {
-		return fmt.Errorf("complete tables: %w", err)
-	}
-	c.o.FailPoint("copy.complete")
 	return c.carrySequences(ctx, c.view, c.sink, versions)
+}
+
+// complete makes tables complete as they are loaded, while others are still being loaded, so that a crash
+// late in a long copy does not cost what is done.
+func (c *copying) complete(ctx context.Context, loaded <-chan *waybill.TableVersion) error {
+	for v := range loaded {
+		ready := []*waybill.TableVersion{v}
+		for more := true; more; {
+			select {
+			case v, more = <-loaded:
+				if more {
+					ready = append(ready, v)
+				}
+			default:
+				more = false
+			}
+		}
+		for _, v := range ready {
+			c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "building" })
+		}
+		if err := c.sink.Complete(ctx, ready, c.view.Position()); err != nil {
+			return fmt.Errorf("complete tables: %w", err)
+		}
+		for _, v := range ready {
+			c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "copied" })
+		}
+		c.o.FailPoint("copy.complete")
+	}
+	return ctx.Err()
 }
 
 // pile is one table's slices.
@@ -99,29 +129,36 @@ type pile struct {
 	version *waybill.TableVersion
 	slices  []waybill.Slice
 	rows    int64
+	left    atomic.Int64 // slices that are not loaded
 }
 
-// load moves all slices, so many at once as there are workers.
-func (c *copying) load(ctx context.Context, piles []pile) error {
+// load moves all slices, so many at once as there are workers, and tells which tables are loaded.
+func (c *copying) load(ctx context.Context, piles []*pile, loaded chan<- *waybill.TableVersion) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.o.Workers)
 	for _, p := range piles {
 		formats, err := c.formats(ctx, p.version)
 		if err != nil {
-			return err
+			return errors.Join(err, g.Wait())
 		}
 		c.stats.table(p.version.Table, func(t *waybill.TableStatus) { t.State = "copying" })
+		if len(p.slices) == 0 {
+			loaded <- p.version
+		}
 		for _, slice := range p.slices {
-			if ctx.Err() != nil {
-				return g.Wait()
-			}
 			g.Go(func() error {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
 				rows, err := c.move(ctx, slice, formats)
 				if err != nil {
 					return fmt.Errorf("copy slice %d of %s: %w", slice.Number, slice.Version.Table, err)
 				}
 				c.stats.copied(slice.Version.Table, rows)
 				c.o.FailPoint("copy.slice")
+				if p.left.Add(-1) == 0 {
+					loaded <- p.version
+				}
 				return nil
 			})
 		}

@@ -63,17 +63,15 @@ func (s *session) between(ctx context.Context) error {
 		if err := s.holdHere(ctx); err != nil {
 			return err
 		}
-		var wait <-chan struct{} // nil: never ready
 		r, j, err := s.hear(ctx, s.paused)
-		if err != nil {
-			return err
-		}
 		switch {
+		case err != nil:
+			return err
 		case j != nil:
 			err = s.takeOver(ctx, j)
 		case r.ID != 0:
 			err = s.request(context.WithoutCancel(ctx), r)
-		case !s.paused && wait == nil:
+		default:
 			return nil
 		}
 		if err != nil {

@@ -133,6 +133,11 @@ func (s *session) reshape(ctx context.Context, shape *waybill.Shape) (*waybill.S
 	}
 	id := identity(v)
 	t := s.known[id]
+	if t != nil && t.standing == following && shape.Before == nil {
+		// The source reports as new what the link has from another source of knowledge: its copy.
+		known := *shape
+		known.Before, shape = t.source, &known
+	}
 	if t != nil && t.standing != following {
 		if shape.After != nil {
 			t.name = shape.After.Table

@@ -28,7 +28,7 @@ func (s *Store) openSink(o waybill.SinkOptions) (*sink, error) {
 	defer s.mu.Unlock()
 	r := s.records[o.Stream]
 	if r == nil {
-		r = &record{copied: map[waybill.TableName]waybill.Position{}, versions: map[waybill.TableName]*waybill.TableVersion{}}
+		r = &record{prepared: map[waybill.TableName]bool{}, copied: map[waybill.TableName]waybill.Position{}, versions: map[waybill.TableName]*waybill.TableVersion{}}
 		s.records[o.Stream] = r
 	}
 	if r.writer.live() || r.writer != nil && !r.writer.dead && !o.Takeover {
@@ -103,14 +103,23 @@ func (k *sink) Resume(ctx context.Context) (waybill.Progress, error) {
 	return waybill.Progress{Position: k.record.position, Copied: maps.Clone(k.record.copied), Versions: maps.Clone(k.record.versions)}, nil
 }
 
+// Prepare makes anew what an unfinished copy made and is not what is wanted now.
 func (k *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, forCopy bool) error {
+	made := map[waybill.TableName]bool{}
+	gone := map[waybill.TableName]bool{}
 	return k.write(ctx, func(tx *Tx) error {
+		if forCopy {
+			if err := k.clear(tx, versions, gone); err != nil {
+				return err
+			}
+		}
 		for _, v := range versions {
 			there, err := tx.Version(v.Table)
 			if err != nil {
 				if err := tx.Create(bare(v)); err != nil {
 					return err
 				}
+				made[v.Table] = forCopy
 				continue
 			}
 			if difference := differ(there, v); difference != "" {
@@ -125,12 +134,37 @@ func (k *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, fo
 			}
 		}
 		return nil
-	}, nil)
+	}, func(r *record) {
+		maps.DeleteFunc(r.prepared, func(name waybill.TableName, _ bool) bool { return gone[name] })
+		maps.Copy(r.prepared, made)
+	})
+}
+
+// clear drops the tables that an unfinished copy of the stream made, but for those that are wanted as they are.
+func (k *sink) clear(tx *Tx, versions []*waybill.TableVersion, gone map[waybill.TableName]bool) error {
+	wanted := map[waybill.TableName]*waybill.TableVersion{}
+	for _, v := range versions {
+		wanted[v.Table] = v
+	}
+	k.store.mu.Lock()
+	prepared := maps.Clone(k.record.prepared)
+	k.store.mu.Unlock()
+	for name, made := range prepared {
+		there, err := tx.Version(name)
+		if !made || err != nil || wanted[name] != nil && differ(there, wanted[name]) == "" {
+			continue
+		}
+		if err := tx.Drop(name); err != nil {
+			return err
+		}
+		gone[name] = true
+	}
+	return nil
 }
 
 // bare returns the structure that rows are loaded into: columns only, with an identity of the target's own.
 func bare(v *waybill.TableVersion) *waybill.TableVersion {
-	return &waybill.TableVersion{Table: v.Table, Columns: v.Columns, Identity: v.Identity, Sequences: v.Sequences, Comment: v.Comment}
+	return &waybill.TableVersion{Table: v.Table, Columns: v.Columns, Identity: v.Identity, Comment: v.Comment}
 }
 
 // differ tells the first difference that keeps rows of one structure out of the other.
@@ -202,6 +236,7 @@ func (k *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, a
 	for _, v := range versions {
 		err := k.write(ctx, func(tx *Tx) error { return adopt(tx, v) }, func(r *record) {
 			r.copied[v.Table], r.versions[v.Table] = asOf, v
+			delete(r.prepared, v.Table)
 		})
 		if err != nil {
 			return err

@@ -86,7 +86,8 @@ func (c *source) View(ctx context.Context) (waybill.View, error) {
 	return c.store.openView(c.o.Tables), ctx.Err()
 }
 
-// Follow takes the name as the table was called at the position.
+// Follow takes the name that the stream calls the table by where it is, or, for a table that it does not know
+// there, the name at the position.
 func (c *source) Follow(name waybill.TableName, after waybill.Position) {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
@@ -101,9 +102,9 @@ func (c *source) follow(name waybill.TableName, after waybill.Position) error {
 	if err != nil {
 		return err
 	}
-	id := c.store.tableAt(name, n)
-	if id == "" && c.o.Versions[name] != nil {
-		id = c.o.Versions[name].ID
+	id := c.store.tableAt(name, c.next)
+	if id == "" {
+		id = c.store.tableAt(name, n)
 	}
 	if id == "" {
 		return waybill.Errorf(waybill.Drift, "follow "+name.String(), "there was no such table at %s", after)

@@ -46,6 +46,7 @@ type record struct {
 	position waybill.Position
 	copied   map[waybill.TableName]waybill.Position
 	versions map[waybill.TableName]*waybill.TableVersion
+	prepared map[waybill.TableName]bool // tables that a copy made which is not complete
 	writer   *session
 }
 
