@@ -337,7 +337,7 @@ func storedAs(ctx context.Context, conn *pgconn.PgConn, table waybill.TableName)
 		   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
 		  (SELECT string_agg(format('%s %s', a.attname, y.typname), ', ' ORDER BY a.attnum)
 		   FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-		   AND y.typname IN ('pg_node_tree', 'pg_ndistinct', 'pg_dependencies', 'pg_mcv_list', 'pg_ddl_command', 'pg_brin_bloom_summary', 'pg_brin_minmax_multi_summary')
+		   AND y.typname IN (`+unreadableTypes+`)
 		   AND y.typnamespace = 'pg_catalog'::regnamespace)
 		FROM tree JOIN pg_class c ON c.oid = tree.id JOIN pg_namespace n ON n.oid = c.relnamespace
 		ORDER BY tree.depth, c.oid`, table.Schema, table.Name)
