@@ -36,6 +36,7 @@ func Connector() *waybill.Connector {
 		ComparePositions: comparePositions,
 		State:            streamState,
 		Drop:             dropStream,
+		Probe:            probe,
 		Capture:          capture(),
 	}
 }
