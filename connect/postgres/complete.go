@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,11 +20,13 @@ const (
 	progressInterval = 500 * time.Millisecond
 )
 
-// job is statements of one table that are run one after the other; jobs of one stage run side by side.
+// job is what one table needs: statements one after the other, then its indexes side by side, then the rest.
 type job struct {
-	version    *waybill.TableVersion
-	statements []string
-	size       int64 // of the table, in bytes
+	version *waybill.TableVersion
+	first   []string
+	indexes []string
+	last    string
+	size    int64 // of the table, in bytes
 }
 
 // Complete builds keys, indexes and constraints, tables side by side and the largest first, then the foreign
@@ -71,7 +74,12 @@ func (s *sink) completeJobs(ctx context.Context, versions []*waybill.TableVersio
 		if err != nil {
 			return nil, fmt.Errorf("size of %s: %w", v.Table, err)
 		}
-		jobs[i] = job{v, append(completeStatements(v), "ANALYZE "+quoteTable(v.Table)), size}
+		bare := *v
+		bare.Indexes = nil
+		jobs[i] = job{version: v, first: completeStatements(&bare), last: "ANALYZE " + quoteTable(v.Table), size: size}
+		for _, x := range v.Indexes {
+			jobs[i].indexes = append(jobs[i].indexes, createIndex(v.Table, x))
+		}
 	}
 	slices.SortStableFunc(jobs, func(a, b job) int { return int(min(1, max(-1, b.size-a.size))) })
 	return jobs, nil
@@ -98,7 +106,7 @@ func (s *sink) foreignKeyJobs(ctx context.Context, versions []*waybill.TableVers
 			return c.Kind == waybill.ForeignKey && (c.References == nil || complete[*c.References] == nil)
 		})
 		if statements := foreignKeyStatements(&ready); len(statements) > 0 {
-			jobs = append(jobs, job{version: v, statements: statements})
+			jobs = append(jobs, job{version: v, first: statements})
 		}
 	}
 	slices.SortFunc(jobs, func(a, b job) int { return strings.Compare(a.version.Table.String(), b.version.Table.String()) })
@@ -110,44 +118,65 @@ func (s *sink) build(ctx context.Context, jobs []job) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	workers := s.options.Workers
-	if workers <= 0 {
-		workers = defaultWorkers
+	b := builder{sink: s, workers: s.options.Workers}
+	if b.workers <= 0 {
+		b.workers = defaultWorkers
 	}
-	group, within := errgroup.WithContext(ctx)
-	watching, done := context.WithCancel(within)
+	b.places = make(chan struct{}, b.workers)
+	watching, done := context.WithCancel(ctx)
 	var watcher errgroup.Group
-	watcher.Go(func() error { return s.watchBuilds(watching) })
-	group.SetLimit(workers)
+	watcher.Go(func() error { s.watchBuilds(watching); return nil })
+	group, within := errgroup.WithContext(ctx)
 	for _, j := range jobs {
-		group.Go(func() error { return s.runJob(within, j, workers) })
+		group.Go(func() error { return b.build(within, j) })
 	}
 	err := group.Wait()
 	done()
-	if watchErr := watcher.Wait(); err == nil {
-		err = watchErr
-	}
-	return err
+	return errors.Join(err, watcher.Wait())
 }
 
-func (s *sink) runJob(ctx context.Context, j job, workers int) error {
-	if ctx.Err() != nil {
+// builder runs statements on no more sessions than it has places.
+type builder struct {
+	sink    *sink
+	workers int
+	places  chan struct{}
+}
+
+func (b *builder) build(ctx context.Context, j job) error {
+	if err := b.run(ctx, j.version.Table, j.first...); err != nil {
+		return err
+	}
+	group, within := errgroup.WithContext(ctx)
+	for _, sql := range j.indexes {
+		group.Go(func() error { return b.run(within, j.version.Table, sql) })
+	}
+	if err := group.Wait(); err != nil || j.last == "" {
+		return err
+	}
+	return b.run(ctx, j.version.Table, j.last)
+}
+
+func (b *builder) run(ctx context.Context, table waybill.TableName, statements ...string) error {
+	select {
+	case b.places <- struct{}{}:
+		defer func() { <-b.places }()
+	case <-ctx.Done():
 		return ctx.Err()
 	}
-	conn, err := s.borrow(ctx)
+	conn, err := b.sink.borrow(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.giveBack(ctx, conn)
-	if err := exec(ctx, conn, buildSettings(serverVersion(conn), workers)); err != nil {
-		return classify("complete", j.version.Table, err)
+	defer b.sink.giveBack(ctx, conn)
+	if err := exec(ctx, conn, buildSettings(serverVersion(conn), b.workers)); err != nil {
+		return classify("complete", table, err)
 	}
-	for _, sql := range j.statements {
+	for _, sql := range statements {
 		if err := exec(ctx, conn, sql); err != nil {
-			return s.explain("complete", j.version.Table, err)
+			return b.sink.explain("complete", table, err)
 		}
 	}
-	return exec(ctx, conn, "RESET maintenance_work_mem")
+	return nil
 }
 
 // buildSettings share about one gigabyte between the sessions that build.
@@ -167,14 +196,14 @@ JOIN pg_catalog.pg_class c ON c.oid = p.relid LEFT JOIN pg_catalog.pg_class i ON
 JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid AND a.application_name = $1 ORDER BY 1`
 
 // watchBuilds reports the indexes being built until its context ends. Servers before 12 do not tell.
-func (s *sink) watchBuilds(ctx context.Context) error {
+func (s *sink) watchBuilds(ctx context.Context) {
 	conn, err := s.borrow(ctx)
 	if err != nil {
-		return nil // the builds meet the same trouble and report it
+		return // the builds meet the same trouble and report it
 	}
 	defer s.giveBack(ctx, conn)
 	if serverVersion(conn) < 120000 {
-		return nil
+		return
 	}
 	name := conn.ParameterStatus("application_name")
 	tick := time.NewTicker(progressInterval)
@@ -182,7 +211,7 @@ func (s *sink) watchBuilds(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 		s.reportBuilds(context.WithoutCancel(ctx), conn, name)
@@ -212,6 +241,14 @@ func (s *sink) SetSequences(ctx context.Context, states []waybill.SequenceState)
 	for _, state := range states {
 		name := quoteTable(state.Name)
 		literal := quoteLiteral(name)
+		rows, err := query(ctx, s.session.conn, "SELECT pg_catalog.to_regclass("+literal+") IS NULL")
+		if err != nil {
+			return classify("look up sequence", state.Name, err)
+		}
+		if isTrue(rows[0][0]) {
+			s.log.Warn("sequence is not at the target yet", "sequence", state.Name.String())
+			continue
+		}
 		sql := fmt.Sprintf(`SELECT pg_catalog.setval(%s::pg_catalog.regclass, %d, %t) FROM %s AS now, pg_catalog.pg_sequence AS q
 WHERE q.seqrelid = %s::pg_catalog.regclass AND CASE WHEN q.seqincrement > 0
   THEN (%d, %t) > (now.last_value, now.is_called) ELSE (%d, %t) > (-now.last_value::numeric, now.is_called) END`,
