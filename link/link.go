@@ -53,6 +53,8 @@ type Options struct {
 	Report func(waybill.LinkStatus)
 	// FailPoint, if set, is called at the points that tests of crashes kill at; see [FailPoints].
 	FailPoint func(name string)
+
+	retry time.Duration // the first wait after a fault that passes; 0: 100 ms
 }
 
 // Structure is a table's structure as of a position.
@@ -136,6 +138,9 @@ func prepare(o Options) (*run, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.retry == 0 {
+		o.retry = 100 * time.Millisecond
+	}
 	if o.FailPoint == nil {
 		o.FailPoint = func(string) {}
 	}
@@ -145,7 +150,7 @@ func prepare(o Options) (*run, error) {
 // sessions runs one session after the other until one ends for good.
 func (r *run) sessions(ctx context.Context) error {
 	const longest = 30 * time.Second
-	delay := 100 * time.Millisecond
+	delay := r.o.retry
 	for {
 		before := r.moved
 		err := r.session(ctx)
@@ -160,7 +165,7 @@ func (r *run) sessions(ctx context.Context) error {
 			return err
 		}
 		if r.moved != before {
-			delay = 100 * time.Millisecond
+			delay = r.o.retry
 		}
 		r.log.Warn("the session ended and is tried again", "error", err, "delay", delay)
 		r.stats.trouble(err)

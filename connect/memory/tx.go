@@ -264,3 +264,16 @@ func (tx *Tx) Rows(name waybill.TableName) ([]waybill.Row, error) {
 	}
 	return t.sorted(), nil
 }
+
+// Tables lists the tables as the transaction sees them.
+func (tx *Tx) Tables() []waybill.TableName {
+	tx.store.mu.Lock()
+	all := maps.Clone(tx.store.tables)
+	tx.store.mu.Unlock()
+	for name, t := range tx.tables {
+		if all[name] = t; t == nil {
+			delete(all, name)
+		}
+	}
+	return sortedNames(all)
+}

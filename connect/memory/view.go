@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -50,11 +51,13 @@ func (v *view) Tables(ctx context.Context) ([]waybill.TableName, error) {
 	if err := v.check(ctx); err != nil {
 		return nil, err
 	}
-	names := v.chosen.Pick(slices.Collect(maps.Keys(v.tables)))
-	slices.SortFunc(names, func(a, b waybill.TableName) int {
-		return strings.Compare(a.Schema+"\x00"+a.Name, b.Schema+"\x00"+b.Name)
+	return v.chosen.Pick(sortedNames(v.tables)), nil
+}
+
+func sortedNames(tables map[waybill.TableName]*table) []waybill.TableName {
+	return slices.SortedFunc(maps.Keys(tables), func(a, b waybill.TableName) int {
+		return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Name, b.Name))
 	})
-	return names, nil
 }
 
 func (v *view) table(ctx context.Context, name waybill.TableName) (*table, error) {
