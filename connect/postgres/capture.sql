@@ -230,6 +230,14 @@ BEGIN
      WHERE told.relkind IN ('S', 'c') OR told.relkind IS NULL AND told.command_tag NOT LIKE 'CREATE %'
        AND (told.command_tag <> 'COMMENT' OR told.classid = 'pg_constraint'::regclass)) t;
   PERFORM waybill.report(TG_TAG, relations, '{}');
+  -- A partition that was detached is not among the told; it is a table of its own from here on.
+  IF TG_TAG = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY (relations) AND c.relkind = 'p') THEN
+    SELECT array_agg(c.oid) INTO relations FROM pg_class c
+     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND age(c.xmin) <= 0 AND c.oid <> ALL (relations);
+    IF relations IS NOT NULL THEN
+      PERFORM waybill.report(TG_TAG, relations, '{}');
+    END IF;
+  END IF;
 EXCEPTION WHEN OTHERS THEN
   PERFORM waybill.confess(TG_TAG, SQLERRM);
 END
