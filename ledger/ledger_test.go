@@ -134,6 +134,36 @@ func TestVersionsGoThroughRenames(t *testing.T) {
 	})
 }
 
+// A name that was swapped to and fro must never have two structures under one number.
+func TestVersionsKeepTheirNumbersApart(t *testing.T) {
+	each(t, func(t *testing.T, dsn string) {
+		ctx, l := t.Context(), mustOpen(t, dsn)
+		sales := waybill.TableName{Schema: "public", Name: "sales"}
+		for i, v := range []*waybill.TableVersion{
+			version("10", orders, "id"), version("10", orders, "id", "a"), version("10", orders, "id", "b"), version("10", orders, "id", "c"),
+			version("11", sales, "id"), version("11", orders, "id"), version("10", sales, "id", "c"), version("10", orders, "id", "d"),
+		} {
+			_, err := l.SaveVersion(ctx, "s", v, waybill.Position(fmt.Sprint(i)))
+			check(t, err)
+		}
+		all, err := l.Versions(ctx, "s", waybill.TableName{})
+		check(t, err)
+		seen := map[string]bool{}
+		for _, v := range all {
+			if name := fmt.Sprint(v.Table, " ", v.Number); seen[name] {
+				t.Errorf("%s was given twice", name)
+			} else {
+				seen[name] = true
+			}
+		}
+		report, err := l.Verify(ctx, Head{})
+		check(t, err)
+		if len(report.Problems) > 0 {
+			t.Error(report.Problems)
+		}
+	})
+}
+
 func TestStatusesAndRequests(t *testing.T) {
 	each(t, func(t *testing.T, dsn string) {
 		ctx, l := t.Context(), mustOpen(t, dsn)

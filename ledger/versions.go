@@ -44,14 +44,14 @@ func (l *Ledger) SaveVersion(ctx context.Context, stream string, v *waybill.Tabl
 		if err != nil {
 			return err
 		}
-		latest, last, err := latestVersion(ctx, tx, stream, v)
+		latest, at, last, err := latestVersion(ctx, tx, stream, v)
 		if err != nil {
 			return err
 		}
-		if number = last; latest == string(text) {
+		if number = at; latest == string(text) {
 			return nil
 		}
-		number++
+		number = last + 1
 		if _, err := tx.ExecContext(ctx, `INSERT INTO table_version
 			SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, CAST($5 AS BIGINT), $6, $7, $8 FROM table_version`, stream, v.Table.Schema, v.Table.Name,
 			v.ID, number, string(asOf), formatTime(l.now()), string(text)); err != nil {
@@ -63,14 +63,18 @@ func (l *Ledger) SaveVersion(ctx context.Context, stream string, v *waybill.Tabl
 	return number, err
 }
 
-func latestVersion(ctx context.Context, tx *sql.Tx, stream string, v *waybill.TableVersion) (structure string, number int, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT structure, number FROM table_version WHERE stream = $1
-		AND (table_schema = $2 AND table_name = $3 OR table_id = $4 AND table_id <> '') ORDER BY id DESC LIMIT 1`,
-		stream, v.Table.Schema, v.Table.Name, v.ID).Scan(&structure, &number)
+// latestVersion returns the table's newest structure and its number, and the highest number that it or another
+// table of its name has had: after names were swapped or taken again, a name with a number means one structure.
+func latestVersion(ctx context.Context, tx *sql.Tx, stream string, v *waybill.TableVersion) (structure string, number, highest int, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT structure, number, (SELECT max(number) FROM table_version WHERE stream = $1
+		AND (table_schema = $2 AND table_name = $3 OR table_id = $4 AND table_id <> '')) FROM table_version WHERE stream = $1
+		AND (table_schema = $2 AND table_name = $3 OR table_id = $4 AND table_id <> '')
+		ORDER BY CASE WHEN table_id = $4 THEN 1 ELSE 0 END DESC, id DESC LIMIT 1`,
+		stream, v.Table.Schema, v.Table.Name, v.ID).Scan(&structure, &number, &highest)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", 0, nil
+		err = nil
 	}
-	return structure, number, err
+	return structure, number, highest, err
 }
 
 // Versions returns the structures of a stream's table, oldest first, also from when it had another name. The
