@@ -84,7 +84,8 @@ type Sequencer interface {
 
 // SequenceSetter is a Sink that can set sequences.
 type SequenceSetter interface {
-	// SetSequences moves sequences forward; a sequence that is already further is left alone.
+	// SetSequences moves sequences forward; a sequence that is already further is left alone. One that the
+	// target does not have, because the change that makes it is still to come, is named in the log.
 	SetSequences(ctx context.Context, states []SequenceState) error
 }
 
