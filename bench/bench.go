@@ -100,9 +100,9 @@ type Stage struct {
 	Program        string // the waybill binary
 }
 
-// Settings are those of both servers: durable, and large enough that checkpoints do not fall into one side's
-// time and not the other's.
-var Settings = []string{"synchronous_commit=on", "fsync=on", "shared_buffers=1GB", "max_wal_size=16GB", "checkpoint_timeout=30min",
+// Settings are those of both servers: durable, and large enough that both sides' tables stay in memory and no
+// checkpoint falls into one side's time and not the other's.
+var Settings = []string{"synchronous_commit=on", "fsync=on", "shared_buffers=4GB", "max_wal_size=16GB", "checkpoint_timeout=30min",
 	"maintenance_work_mem=256MB", "autovacuum=off", "max_logical_replication_workers=8", "max_sync_workers_per_subscription=4"}
 
 // OpenStage starts the servers under dir and loads pgbench's tables at a scale.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/waybill-data/waybill"
 )
@@ -25,7 +26,11 @@ type Child struct {
 	cmd      *exec.Cmd
 	log      *os.File
 	peak     int // KiB
+	used     time.Duration
 }
+
+// CPU returns the processor time that the program has used, after Stop.
+func (c *Child) CPU() time.Duration { return c.used }
 
 // Configure writes a configuration with one link from the source's database "bench" to a database of the
 // target, and returns its file.
@@ -120,7 +125,9 @@ func (c *Child) Stop() (peak float64, err error) {
 	err = errors.Join(err, c.cmd.Process.Signal(syscall.SIGTERM))
 	for range c.Statuses { // until it has ended, so that Wait does not close the pipe under its reader
 	}
-	if waited := c.cmd.Wait(); waited != nil && c.cmd.ProcessState.ExitCode() != 128+int(syscall.SIGTERM) {
+	waited := c.cmd.Wait()
+	c.used = c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
+	if waited != nil && c.cmd.ProcessState.ExitCode() != 128+int(syscall.SIGTERM) {
 		text, readErr := os.ReadFile(c.log.Name())
 		err = errors.Join(err, fmt.Errorf("link ended with %w: %s", waited, tail(text)), readErr)
 	}

@@ -26,8 +26,11 @@ func (m *meter) catchUp(ctx context.Context) error {
 			return err
 		}
 		for _, isNative := range []bool{round%2 == 0, round%2 != 0} {
-			if err := m.stage.Checkpoint(ctx); err != nil {
-				return err
+			// A checkpoint just before would make every page that is touched go whole into the log, at both sides.
+			if m.checkpoint {
+				if err := m.stage.Checkpoint(ctx); err != nil {
+					return err
+				}
 			}
 			switch {
 			case isNative:
@@ -36,14 +39,14 @@ func (m *meter) catchUp(ctx context.Context) error {
 					return err
 				}
 				native = append(native, took)
-				m.report.Say("round %d: native  %s, %s", round+1, took.Round(time.Millisecond), m.rowRate(took))
+				m.report.Say("round %d: native  %s, %s; %s", round+1, took.Round(time.Millisecond), m.rowRate(took), m.used)
 			case !m.nativeOnly:
 				took, rss, err := m.runOurs(ctx, mark)
 				if err != nil {
 					return err
 				}
 				ours, peak = append(ours, took), max(peak, rss)
-				m.report.Say("round %d: waybill %s, %s, peak memory %.0f MiB", round+1, took.Round(time.Millisecond), m.rowRate(took), rss)
+				m.report.Say("round %d: waybill %s, %s, peak memory %.0f MiB; %s", round+1, took.Round(time.Millisecond), m.rowRate(took), rss, m.used)
 			}
 		}
 	}
@@ -61,20 +64,22 @@ func (m *meter) rowRate(took time.Duration) string {
 
 // runNative measures from the moment the subscription is let go until the mark is at the target.
 func (m *meter) runNative(ctx context.Context, mark string) (time.Duration, error) {
-	started := time.Now()
+	before, started := m.stage.CPU(), time.Now()
 	err := bench.Exec(ctx, m.native(), "ALTER SUBSCRIPTION bench_native ENABLE")
 	if err == nil {
 		err = bench.Until(ctx, m.native(), arrived(mark), "1")
 	}
 	took := time.Since(started)
-	return took, errors.Join(err, bench.Exec(ctx, m.native(), "ALTER SUBSCRIPTION bench_native DISABLE"), m.idle(ctx, "bench_native"))
+	err = errors.Join(err, bench.Exec(ctx, m.native(), "ALTER SUBSCRIPTION bench_native DISABLE"), m.idle(ctx, "bench_native"))
+	m.used = m.stage.CPU().Sub(before)
+	return took, err
 }
 
 // runOurs measures from the start of the process until the mark is at the target.
 func (m *meter) runOurs(ctx context.Context, mark string) (time.Duration, float64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	started := time.Now()
+	before, started := m.stage.CPU(), time.Now()
 	child, err := m.stage.Start(ctx, m.config, "ours")
 	if err != nil {
 		return 0, 0, err
@@ -90,6 +95,8 @@ func (m *meter) runOurs(ctx context.Context, mark string) (time.Duration, float6
 	took := time.Since(started)
 	peak, stopErr := child.Stop()
 	<-ended
+	m.used = m.stage.CPU().Sub(before)
+	m.used.Program = child.CPU()
 	return took, peak, errors.Join(err, stopErr)
 }
 

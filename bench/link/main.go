@@ -23,7 +23,7 @@ type options struct {
 	rate                        int
 	seconds                     int
 	large                       int
-	nativeOnly                  bool
+	nativeOnly, checkpoint      bool
 }
 
 func main() {
@@ -38,6 +38,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 500, "transactions a second while the delay is measured")
 	flag.IntVar(&o.seconds, "seconds", 30, "of measuring the delay")
 	flag.IntVar(&o.large, "large", 5_000_000, "rows of the large transaction")
+	flag.BoolVar(&o.checkpoint, "checkpoint", false, "make a checkpoint before each catching up")
 	flag.BoolVar(&o.nativeOnly, "native-only", false, "measure the peer alone")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -88,6 +89,7 @@ type meter struct {
 	stage  *bench.Stage
 	config string
 	marks  int
+	used   bench.CPU // by the last catching up
 }
 
 func (m *meter) source() string { return m.stage.Source.URL("bench") }
@@ -107,7 +109,7 @@ func (m *meter) prepare(ctx context.Context) error {
 		return err
 	}
 	if m.nativeOnly {
-		return nil
+		return m.warm(ctx)
 	}
 	var err error
 	if m.config, err = m.stage.Configure("ours", "ours", 4); err != nil {
@@ -126,7 +128,19 @@ func (m *meter) prepare(ctx context.Context) error {
 	took := time.Since(started)
 	peak, stopErr := child.Stop()
 	m.report.Say("first copy: waybill %s, peak memory %.0f MiB", took.Round(time.Millisecond), peak)
-	return errors.Join(err, stopErr)
+	return errors.Join(err, stopErr, m.warm(ctx))
+}
+
+// warm reads both sides' tables into memory, where those of a replica in use are. Without it whoever comes first
+// to a page pays for reading it.
+func (m *meter) warm(ctx context.Context) error {
+	for _, url := range []string{m.native(), m.ours()} {
+		if err := bench.Exec(ctx, url, "CREATE EXTENSION IF NOT EXISTS pg_prewarm",
+			"SELECT pg_prewarm(oid::regclass) FROM pg_class WHERE relname LIKE 'pgbench_%' AND relkind IN ('r', 'i')"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *meter) prepareNative(ctx context.Context) error {
