@@ -16,6 +16,14 @@ import (
 // minCopyRows is from how many rows on an insert goes by COPY, which takes round trips of its own.
 const minCopyRows = 500
 
+// maxVersions bounds how many pointers to versions are remembered.
+const maxVersions = 100_000
+
+// carefulBatches is for how many batches a table in which unique values changed places is treated with care.
+const carefulBatches = 100
+
+var errCascades = errors.New("keys or unique values changed places, and a foreign key that acts on deletes refers to the table")
+
 // fixedStatements are those that every transaction needs.
 type fixedStatements struct {
 	begin, deferred, savepoint, release, fence, position, scan, index, commit statement
@@ -45,6 +53,7 @@ type apply struct {
 	sink    *sink
 	batch   *waybill.ChangeBatch
 	careful bool // take updated rows out and put them back, for all tables
+	late    bool // removals come last; only where foreign keys act
 	begun   bool // this part of the transaction has sent its first statements
 	saved   bool // a savepoint stands before this part
 	failed  *sent
@@ -66,10 +75,8 @@ func (s *sink) Apply(ctx context.Context, b waybill.ChangeBatch) error {
 	}
 	a := &apply{sink: s, batch: &b}
 	err := a.run(ctx)
-	if a.swapped(err) && a.undo(ctx) == nil {
-		// Unique values changed places within the batch. It happens again in such tables: remember it.
-		a.failed.effect.target.careful = true
-		a = &apply{sink: s, batch: &b, careful: true, begun: a.saved, saved: a.saved}
+	for err != nil && a.otherWay(err) && a.undo(ctx) == nil {
+		a = &apply{sink: s, batch: &b, careful: a.careful, late: a.late, begun: a.saved, saved: a.saved}
 		err = a.run(ctx)
 	}
 	if err != nil {
@@ -101,14 +108,24 @@ func (s *sink) forgetReshaped() {
 	}
 }
 
-// swapped reports whether the try failed because unique values stood in each other's way.
-func (a *apply) swapped(err error) bool {
-	if a.careful || a.failed == nil || a.failed.effect == nil {
+// otherWay reports whether the batch may succeed in another way than the one that failed, and chooses it.
+func (a *apply) otherWay(err error) bool {
+	if a.failed == nil || a.failed.effect == nil {
 		return false
 	}
-	op := a.failed.statement.op
-	state := sqlState(err)
-	return (state == "23505" || state == "23P01") && (op == opUpdate || op == opMove)
+	op, state := a.failed.statement.op, sqlState(err)
+	if !a.careful && (state == "23505" || state == "23P01") && (op == opUpdate || op == opMove) {
+		// Unique values changed places within the batch. It may soon happen again in this table.
+		a.careful = true
+		a.failed.effect.target.careful = carefulBatches
+		return true
+	}
+	if !a.late && !a.sink.replica && (state == "23503" || missedRows(err)) {
+		// A removal met rows that refer to it and are about to refer to another, or took them with it.
+		a.late = true
+		return true
+	}
+	return false
 }
 
 // undo takes back this part of the transaction, so that it can be tried again.
@@ -177,6 +194,9 @@ func (a *apply) target(ctx context.Context, v *waybill.TableVersion) (*target, e
 		}
 		s.targets[v.Table] = t
 	}
+	if len(s.versions) > maxVersions {
+		clear(s.versions) // a source that makes its versions anew all the time
+	}
 	s.versions[v] = t
 	return t, nil
 }
@@ -204,12 +224,14 @@ func (s *sink) newEffect(t *target) *effect {
 	e := s.effects[s.active]
 	s.active++
 	e.reset(t)
+	t.careful = max(0, t.careful-1)
 	return e
 }
 
 func (s *sink) clearEffects() {
 	for _, e := range s.effects[:s.active] {
 		e.target.effect = nil
+		clear(e.rows) // the batch's memory is its source's
 	}
 	s.active = 0
 }
@@ -237,8 +259,10 @@ func (a *apply) flush(ctx context.Context, last bool) error {
 			err = a.finish(w, a.close(w))
 		}
 	}
-	s.clearEffects()
-	a.copies = a.copies[:0]
+	if err == nil { // else the rows are still needed to say what is wrong
+		s.clearEffects()
+		a.copies = a.copies[:0]
+	}
 	return err
 }
 
@@ -328,13 +352,28 @@ func (a *apply) tasks(w *script) error {
 	for i, e := range effects {
 		plans[i] = e.plan(a.careful)
 	}
-	for i := len(plans) - 1; i >= 0; i-- {
-		if err := a.queue(w, plans[i].removals); err != nil {
+	first, second := a.removals, a.changes
+	if a.late {
+		first, second = second, first
+	}
+	if err := first(w, plans); err != nil {
+		return err
+	}
+	return second(w, plans)
+}
+
+func (a *apply) removals(w *script, plans []plan) error {
+	for _, p := range slices.Backward(plans) {
+		if err := a.queue(w, p.removals); err != nil {
 			return err
 		}
 	}
-	for i := range plans {
-		if err := a.queue(w, plans[i].changes); err != nil {
+	return nil
+}
+
+func (a *apply) changes(w *script, plans []plan) error {
+	for _, p := range plans {
+		if err := a.queue(w, p.changes); err != nil {
 			return err
 		}
 	}
@@ -348,6 +387,10 @@ func (a *apply) queue(w *script, tasks []task) error {
 		if t.statement.op == opInsert && len(t.rows) >= minCopyRows && a.sink.replica {
 			a.copies = append(a.copies, t)
 			continue
+		}
+		if t.statement.op == opReplace && t.effect.target.cascades && !a.sink.replica {
+			return &waybill.Error{Op: "update row of", Table: t.effect.target.name, Fault: waybill.Setup, Err: errCascades,
+				Hint: "let the link's role switch triggers off: GRANT SET ON PARAMETER session_replication_role TO <user of the url>"}
 		}
 		scans := t.statement.op == opDiscard || t.effect.target.unindexed && t.statement.op != opInsert
 		if scans {
@@ -365,33 +408,6 @@ func (a *apply) queue(w *script, tasks []task) error {
 		}
 	}
 	return nil
-}
-
-// byReference orders effects so that a table comes after those it refers to, as far as there is no cycle.
-func byReference(effects []*effect) []*effect {
-	byName := map[waybill.TableName]*effect{}
-	for _, e := range effects {
-		byName[e.target.name] = e
-	}
-	var ordered []*effect
-	seen := map[*effect]bool{}
-	var visit func(e *effect)
-	visit = func(e *effect) {
-		if e == nil || seen[e] {
-			return
-		}
-		seen[e] = true
-		for _, c := range e.target.version.Constraints {
-			if c.Kind == waybill.ForeignKey && c.References != nil {
-				visit(byName[*c.References])
-			}
-		}
-		ordered = append(ordered, e)
-	}
-	for _, e := range effects {
-		visit(e)
-	}
-	return ordered
 }
 
 // explain turns the error of a try into what a person needs.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/waybill-data/waybill"
@@ -111,5 +112,24 @@ func TestApplyInsertsManyRows(t *testing.T) {
 		if got := r.position(); got != "2" {
 			t.Errorf("position = %q, want 2", got)
 		}
+	})
+}
+
+func TestApplyToTheWidestTable(t *testing.T) {
+	eachMajor(t, bothMajors, func(t *testing.T, major int) {
+		const columns = 1590
+		definition := make([]string, columns)
+		one, two := make([]string, columns), make([]string, columns)
+		for i := range definition {
+			definition[i] = "c" + strconv.Itoa(i) + " smallint"
+			one[i], two[i] = "1", "2"
+		}
+		r := newSinkRig(t, major, "CREATE TABLE a ("+strings.Join(definition, ", ")+", PRIMARY KEY (c0))", "CREATE TABLE bag ("+strings.Join(definition, ", ")+")")
+		v, bag := r.version("a"), r.version("bag")
+		r.apply("1", r.insert(v, one...), r.insert(bag, one...))
+		two[0] = "1"
+		r.apply("2", r.update(v, two...), r.insert(bag, two...), r.remove(bag, one...))
+		r.want("SELECT c0, c1, c1589 FROM a", "1|2|2")
+		r.want("SELECT c0, c1, c1589 FROM bag", "1|2|2")
 	})
 }

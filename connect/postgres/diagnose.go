@@ -14,6 +14,12 @@ import (
 var opNames = [...]string{opDelete: "delete row of", opUpdate: "update row of", opMove: "update key of row of",
 	opReplace: "update row of", opInsert: "insert row into", opDiscard: "delete row of"}
 
+// missedRows reports whether a statement did not hit as many rows as it should.
+func missedRows(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.Contains(server.Message, missedMark)
+}
+
 // diagnose finds out which row and value a failed statement met, after a rollback, and says so. It asks the
 // server again, so what it finds is as of the start of the batch.
 func (s *sink) diagnose(ctx context.Context, failed *sent, err error) error {
@@ -25,7 +31,7 @@ func (s *sink) diagnose(ctx context.Context, failed *sent, err error) error {
 	rollback(ctx, s.session.conn)
 	e := &waybill.Error{Op: opNames[failed.statement.op], Table: t.name, Fault: waybill.Drift}
 	switch {
-	case strings.Contains(server.Message, missedMark):
+	case missedRows(server):
 		e.Err = s.missing(ctx, failed, server)
 		e.Hint = "the target was changed by somebody else, or the table was not copied whole: compare the table, then copy it again (waybill link resync)"
 	case server.Code == "23505" || server.Code == "23P01":

@@ -52,7 +52,8 @@ func (e *effect) plan(careful bool) plan {
 	var p plan
 	e.sortByKey(deletes)
 	p.removals = e.task(p.removals, deletes, "delete", t.deleteStatement)
-	if careful || t.careful {
+	careful = careful || t.careful > 0
+	if careful {
 		for _, g := range updates {
 			moves = append(moves, g.rows...)
 		}
@@ -62,7 +63,7 @@ func (e *effect) plan(careful bool) plan {
 		e.sortByKey(g.rows)
 		p.changes = e.taskUpdate(p.changes, opUpdate, g)
 	}
-	if careful || t.careful || e.entangled(moves) {
+	if careful || e.entangled(moves) {
 		p.changes = e.taskReplace(p.changes, moves)
 	} else {
 		p.changes = e.taskMoves(p.changes, moves)
@@ -205,4 +206,31 @@ func (e *effect) sortByKey(rows []int32) {
 		return
 	}
 	slices.SortFunc(rows, func(a, b int32) int { return waybill.CompareKeys(e.rows[a].origin, e.rows[b].origin, key) })
+}
+
+// byReference orders effects so that a table comes after those it refers to, as far as there is no cycle.
+func byReference(effects []*effect) []*effect {
+	byName := map[waybill.TableName]*effect{}
+	for _, e := range effects {
+		byName[e.target.name] = e
+	}
+	var ordered []*effect
+	seen := map[*effect]bool{}
+	var visit func(e *effect)
+	visit = func(e *effect) {
+		if e == nil || seen[e] {
+			return
+		}
+		seen[e] = true
+		for _, c := range e.target.version.Constraints {
+			if c.Kind == waybill.ForeignKey && c.References != nil {
+				visit(byName[*c.References])
+			}
+		}
+		ordered = append(ordered, e)
+	}
+	for _, e := range effects {
+		visit(e)
+	}
+	return ordered
 }

@@ -68,6 +68,28 @@ func TestApplyUnderForeignKeys(t *testing.T) {
 	})
 }
 
+// Rows that refer to a removed row until they are updated in the same batch: the other order must be found.
+func TestApplyFindsTheOrderUnderForeignKeys(t *testing.T) {
+	for _, action := range []string{"", "ON DELETE CASCADE", "ON DELETE SET NULL"} {
+		r := plainRig(t, 15, "CREATE TABLE parent (id int PRIMARY KEY, u int UNIQUE)", "CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent "+action+")",
+			"INSERT INTO parent VALUES (1, 1), (2, 2)", "INSERT INTO child VALUES (1, 1)")
+		parent, child := r.version("parent"), r.version("child")
+		r.apply("1", r.update(child, "1", "2"), r.remove(parent, "1", "~"), r.insert(parent, "5", "5"))
+		r.want("SELECT * FROM child", "1|2")
+		r.want("SELECT * FROM parent ORDER BY id", "2|2", "5|5")
+		err := r.try("2", r.update(parent, "2", "0"), r.update(parent, "5", "2"), r.update(parent, "2", "5"))
+		if action != "" {
+			wantFault(t, err, waybill.Setup, "public.parent", "changed places")
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want("SELECT * FROM parent ORDER BY id", "2|5", "5|2")
+		r.want("SELECT * FROM child", "1|2")
+	}
+}
+
 func TestApplySaysWhichForeignKeyRefuses(t *testing.T) {
 	r := plainRig(t, 15, referenceTables...)
 	wantFault(t, r.try("1", r.insert(r.version("child"), "9", "99")), waybill.Drift, "public.child", "child_parent_fkey")

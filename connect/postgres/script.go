@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -133,8 +132,16 @@ func (w *script) finish() (failed *sent, err error) {
 	if err == nil {
 		err = w.expectSync()
 	}
-	err = errors.Join(err, closePipe(w.pipe, err))
+	closeErr := w.pipe.Close() // repeats the error of a statement
+	if err == nil {
+		err = closeErr
+	}
 	s.results = w.sent[:0]
+	for i := range s.params {
+		if cap(s.params[i]) > maxStatementBytes {
+			s.params[i] = nil
+		}
+	}
 	return failed, err
 }
 
@@ -179,15 +186,6 @@ func (w *script) expectSync() error {
 		return fmt.Errorf("the server answered the end of a script with %T", result)
 	}
 	return nil
-}
-
-// closePipe returns the session to normal use. The error it repeats is dropped.
-func closePipe(pipe *pgconn.Pipeline, earlier error) error {
-	err := pipe.Close()
-	if earlier != nil {
-		return nil
-	}
-	return err
 }
 
 // encode builds the parameters of one execution in the session's buffers, which the next call overwrites.

@@ -18,6 +18,9 @@ const (
 )
 
 func (s *slots) reset() {
+	if len(s.table) > 16*minSlots && s.used < len(s.table)/16 {
+		s.table = nil // made for a batch much larger than the last: emptying it would cost more than the next one
+	}
 	clear(s.table)
 	s.used = 0
 }

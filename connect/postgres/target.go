@@ -34,7 +34,8 @@ type target struct {
 	partitioned bool
 	bag         bool    // rows are told apart by all their columns only
 	unindexed   bool    // no unique index over the key: rows are found by hash join
-	careful     bool    // unique values were swapped before, so updates take rows out and put them back
+	careful     int     // for so many batches updates take rows out and put them back: unique values changed places
+	cascades    bool    // a foreign key that acts on deletes refers to the table
 	fields      []field // one per column of the version; those of generated columns are empty
 	columns     []int   // the columns that are written
 	key         []int   // of a keyed table
@@ -49,7 +50,8 @@ const targetColumnsSQL = `WITH RECURSIVE c(attnum, attname, attnotnull, attcolla
   SELECT c.attnum, c.attname, c.attnotnull, c.attcollation, t.typbasetype
   FROM c JOIN pg_catalog.pg_type t ON t.oid = c.typ WHERE t.typtype = 'd')
 SELECT c.attname, c.typ::pg_catalog.oid, pg_catalog.format_type(c.typ, -1), c.attnotnull,
-  (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass)
+  (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass),
+  EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = $1::pg_catalog.regclass AND confdeltype IN ('c', 'n', 'd'))
 FROM c JOIN pg_catalog.pg_type t ON t.oid = c.typ WHERE t.typtype <> 'd' ORDER BY c.attnum`
 
 // The unique indexes that can find a row at once, with the operator and collation of each column.
@@ -149,7 +151,7 @@ func (t *target) readColumns(rows [][][]byte) error {
 			return fmt.Errorf("type of column %s: %w", column.Name, err)
 		}
 		t.fields[c] = newField(column, uint32(oid), string(rows[at][2]), isTrue(rows[at][3]))
-		t.partitioned = isTrue(rows[at][4])
+		t.partitioned, t.cascades = isTrue(rows[at][4]), isTrue(rows[at][5])
 	}
 	switch {
 	case len(missing) > 0:
