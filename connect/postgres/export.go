@@ -93,34 +93,41 @@ func exportStatement(s waybill.Slice, f waybill.Format) (string, error) {
 	return "COPY (" + sql + ")" + end, err
 }
 
+// exportChunk is about how many bytes are passed on at once: fewer, larger pieces mean fewer switches between
+// the two ends of a pipe.
+const exportChunk = 128 << 10
+
 // writeTo passes the content on in large pieces: the headers of the messages are squeezed out in place.
 func (c *rawCopy) writeTo(to io.Writer) error {
-	for !c.ended {
-		begin, size := c.start, 0
-		for {
-			kind, payload, ok, err := c.frame()
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			if kind == 'd' {
-				size += copy(c.buf[begin+size:], payload)
-			}
-		}
+	begin, size := c.start, 0
+	flush := func() error {
 		if size > 0 {
 			if _, err := to.Write(c.buf[begin : begin+size]); err != nil {
 				return err
 			}
 		}
-		if c.ended {
-			return nil
-		}
 		c.compact()
-		if err := c.fill(); err != nil {
+		begin, size = c.start, 0
+		return nil
+	}
+	for !c.ended {
+		kind, payload, ok, err := c.frame()
+		switch {
+		case err != nil:
 			return err
+		case ok && kind == 'd':
+			size += copy(c.buf[begin+size:], payload)
+		case !ok:
+			if size >= exportChunk || c.full() {
+				err = flush()
+			}
+			if err == nil {
+				err = c.fill()
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return flush()
 }
