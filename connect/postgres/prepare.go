@@ -29,9 +29,15 @@ func (s *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, fo
 	for i, v := range versions {
 		names[i] = v.Table
 	}
-	existing, err := describe(ctx, s.session.conn, names)
+	existing, err := s.describeTargets(ctx, names)
+	if err == nil && forCopy {
+		var dropped bool
+		if dropped, err = s.dropLeftovers(ctx, versions, existing); dropped && err == nil {
+			existing, err = s.describeTargets(ctx, names) // what was dropped may have had partitions of these names
+		}
+	}
 	if err != nil {
-		return classify("look at the tables of the target", waybill.TableName{}, err)
+		return err
 	}
 	var problems []error
 	for i, v := range versions {
@@ -44,6 +50,40 @@ func (s *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, fo
 		}
 	}
 	return joinProblems(problems)
+}
+
+func (s *sink) describeTargets(ctx context.Context, names []waybill.TableName) ([]*waybill.TableVersion, error) {
+	existing, err := describe(ctx, s.session.conn, names)
+	if err != nil {
+		return nil, classify("look at the tables of the target", waybill.TableName{}, err)
+	}
+	return existing, nil
+}
+
+// dropLeftovers drops tables that an unfinished copy made and that are in the way of this one: the source's
+// table has changed since, or has become a partition of another.
+func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.TableVersion) (dropped bool, err error) {
+	drop := func(table waybill.TableName) error {
+		own, err := s.owner(ctx, table)
+		if err != nil || !own.created {
+			return err
+		}
+		dropped = true
+		return s.transact(ctx, "drop leftover", table, "DROP TABLE IF EXISTS "+quoteTable(table), forgetSQL(s.options.Stream, table))
+	}
+	for i, v := range versions {
+		if existing[i] != nil && len(differences(existing[i], v)) > 0 {
+			if err := drop(v.Table); err != nil {
+				return dropped, err
+			}
+		}
+		for _, part := range partIDs(v.Partitions) {
+			if err := drop(part.Table); err != nil {
+				return dropped, err
+			}
+		}
+	}
+	return dropped, nil
 }
 
 // joinProblems gives all tables' problems at once, under the class and hint of the first.
@@ -65,13 +105,6 @@ func (s *sink) prepare(ctx context.Context, v, existing *waybill.TableVersion, f
 	own, err := s.owner(ctx, v.Table)
 	if err != nil {
 		return err
-	}
-	if own.created && len(differences(existing, v)) > 0 {
-		// An unfinished copy made it, and the source's table has changed since: it is made anew.
-		if err := s.transact(ctx, "drop leftover", v.Table, "DROP TABLE "+quoteTable(v.Table), forgetSQL(s.options.Stream, v.Table)); err != nil {
-			return err
-		}
-		return s.create(ctx, v, forCopy)
 	}
 	if err := s.refuseDifferences(existing, v); err != nil {
 		return err
