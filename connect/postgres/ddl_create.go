@@ -11,7 +11,7 @@ import (
 func createStatements(v *waybill.TableVersion) []string {
 	statements := []string{"CREATE SCHEMA IF NOT EXISTS " + quoteName(v.Table.Schema)}
 	for _, t := range v.Types {
-		statements = append(statements, createType(t))
+		statements = append(append(statements, createType(t)), addLabels(t)...)
 	}
 	for _, s := range v.Sequences {
 		if !isIdentity(v, s.Column) {
@@ -99,6 +99,24 @@ func createType(t waybill.UserType) string {
 			"CREATE EXTENSION IF NOT EXISTS "+quoteName(t.Extension)+" SCHEMA "+quoteName(t.Name.Schema)+" CASCADE")
 	}
 	return ifMissing(typeExists(t.Name), "CREATE SCHEMA IF NOT EXISTS "+quoteName(t.Name.Schema), t.Definition)
+}
+
+// addLabels gives an enum that was there already, made for another table or an earlier copy, the labels that it
+// lacks.
+func addLabels(t waybill.UserType) []string {
+	if t.Kind != "enum" {
+		return nil
+	}
+	var statements []string
+	for i, label := range t.Labels {
+		place := ""
+		if i > 0 {
+			place = " AFTER " + quoteLiteral(t.Labels[i-1])
+		}
+		statements = append(statements, ifMissing("SELECT FROM pg_catalog.pg_enum WHERE enumtypid = "+quoteLiteral(quoteTable(t.Name))+
+			"::pg_catalog.regtype AND enumlabel = "+quoteLiteral(label), "ALTER TYPE "+quoteTable(t.Name)+" ADD VALUE "+quoteLiteral(label)+place))
+	}
+	return statements
 }
 
 // completeStatements give a loaded table what createStatements left out, foreign keys excepted. They may be
