@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/dbtest"
@@ -246,6 +248,54 @@ func TestRowSecurityStopsAReader(t *testing.T) {
 			t.Errorf("%d rows were read past the policy", len(b.Rows))
 		} else if waybill.FaultOf(err) != waybill.Setup || !strings.Contains(waybill.HintOf(err), "BYPASSRLS") {
 			t.Errorf("fault %v, hint %q: %v", waybill.FaultOf(err), waybill.HintOf(err), err)
+		}
+	}
+}
+
+func TestReadersInParallelSeeTheSame(t *testing.T) {
+	url := dbtest.Database(t, 15)
+	dbtest.Exec(t, url, "CREATE TABLE a (id int PRIMARY KEY, t text)", "INSERT INTO a SELECT i, 'x' FROM generate_series(1, 40000) i", "ANALYZE a")
+	w := testView(t, url, waybill.ViewOptions{Positioned: true})
+	parts, err := w.Slices(context.Background(), testVersion(t, w, "a"), 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dbtest.Exec(t, url, "DELETE FROM a WHERE id % 2 = 0", "UPDATE a SET id = -id")
+	var sum, count atomic.Int64
+	group, ctx := errgroup.WithContext(context.Background())
+	for _, s := range parts {
+		group.Go(func() error {
+			if _, err := w.Version(ctx, s.Version.Table); err != nil {
+				return err
+			}
+			for b, err := range w.Read(ctx, s) {
+				if err != nil {
+					return err
+				}
+				for _, row := range b.Rows {
+					sum.Add(row[0].Int())
+				}
+				count.Add(int64(len(b.Rows)))
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil || count.Load() != 40000 || sum.Load() != 40000*40001/2 || len(parts) < 8 {
+		t.Errorf("%d slices, %d rows, sum %d, %v", len(parts), count.Load(), sum.Load(), err)
+	}
+}
+
+func TestViewWhoseSnapshotIsGoneIsPassing(t *testing.T) {
+	url := dbtest.Database(t, 15)
+	dbtest.Exec(t, url, "CREATE TABLE a (id int)")
+	w := testView(t, url, waybill.ViewOptions{})
+	v := testVersion(t, w, "a")
+	dbtest.Exec(t, url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'waybill view%' AND datname = current_database()")
+	for range 3 {
+		for _, err := range w.Read(context.Background(), waybill.Slice{Version: v}) {
+			if waybill.FaultOf(err) != waybill.Passing || err == nil {
+				t.Errorf("fault %v: %v", waybill.FaultOf(err), err)
+			}
 		}
 	}
 }
