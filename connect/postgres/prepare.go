@@ -204,13 +204,14 @@ func (s *sink) empty(ctx context.Context, v *waybill.TableVersion) error {
 	return err
 }
 
-// Forget lets a table be copied again: its rows stay until then, and may then be emptied.
+// Forget lets a table be copied again: its rows stay until then, and may then be emptied. Its structure stays
+// on record, for the table is made to fit what it is copied from.
 func (s *sink) Forget(ctx context.Context, table waybill.TableName) error {
 	if err := s.idleSession(); err != nil {
 		return err
 	}
 	where := " WHERE stream = " + quoteLiteral(s.options.Stream) + " AND schema_name = " + quoteLiteral(table.Schema) +
 		" AND table_name = " + quoteLiteral(table.Name)
-	return s.transact(ctx, "forget", table, "DELETE FROM waybill.loaded"+where, "DELETE FROM waybill.version"+where,
+	return s.transact(ctx, "forget", table, "DELETE FROM waybill.loaded"+where,
 		"UPDATE waybill.copied SET state = '"+stateForgotten+"', created = false, position = '', updated_at = clock_timestamp()"+where)
 }
