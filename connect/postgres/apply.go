@@ -110,6 +110,10 @@ func (s *sink) forgetReshaped() {
 
 // otherWay reports whether the batch may succeed in another way than the one that failed, and chooses it.
 func (a *apply) otherWay(err error) bool {
+	if literal, ok := errors.AsType[*literalError](err); ok {
+		literal.target.sendText(literal.column)
+		return true
+	}
 	if a.failed == nil || a.failed.effect == nil {
 		return false
 	}

@@ -29,7 +29,7 @@ func TestReplacedProcessIsFenced(t *testing.T) {
 	v := r.version("a")
 	r.apply("1", r.insert(v, "1"))
 	dbtest.Exec(t, r.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'waybill guard test'")
-	waitFor(t, r, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0")
+	eventually(t, r, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0")
 	second := r.open(waybill.SinkOptions{Stream: "test"})
 	wantFault(t, r.try("2", r.insert(v, "2")), waybill.Setup, "took stream test over")
 	wantFault(t, r.try(""), waybill.Setup, "took stream test over")
@@ -39,7 +39,7 @@ func TestReplacedProcessIsFenced(t *testing.T) {
 	r.want("SELECT * FROM a ORDER BY id", "1", "2")
 }
 
-func waitFor(t *testing.T, r *sinkRig, query, want string) {
+func eventually(t *testing.T, r *sinkRig, query, want string) {
 	t.Helper()
 	for range 1000 {
 		if dbtest.Rows(t, r.url, query)[0][0] == want {

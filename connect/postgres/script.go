@@ -238,6 +238,16 @@ const (
 	newOrNull
 )
 
+// literalError says that a column must be sent as text: see sendText.
+type literalError struct {
+	target *target
+	column int
+}
+
+func (e *literalError) Error() string {
+	return "column " + e.target.version.Columns[e.column].Name + " of " + e.target.name.String() + " must be sent as text"
+}
+
 // appendColumn appends one column of the rows as an array.
 func (e *effect) appendColumn(dst []byte, column int, rows []int32, from whose) ([]byte, error) {
 	w := e.target.fields[column].wire
@@ -252,6 +262,9 @@ func (e *effect) appendColumn(dst []byte, column int, rows []int32, from whose) 
 		v := &row[column]
 		if from == newOrNull && v.IsAbsent() {
 			v = &stays
+		}
+		if v.Kind() == waybill.KindLiteral && w != wireText {
+			return nil, &literalError{e.target, column}
 		}
 		if dst, err = appendElement(dst, w, v); err != nil {
 			return nil, &waybill.Error{Op: "apply to", Table: e.target.name, Fault: waybill.Data,

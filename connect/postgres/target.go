@@ -18,6 +18,7 @@ type field struct {
 	name    string // quoted
 	oid     uint32 // of its type, domains resolved
 	cast    string // ::type to read the wire's text with; empty where the wire has the type already
+	typed   string // ::type, whether the wire needs it or not
 	wire    wire
 	notNull bool
 	exact   bool   // values that are equal are identical, and = is fast
@@ -165,9 +166,9 @@ func (t *target) readColumns(rows [][][]byte) error {
 }
 
 func newField(column *waybill.Column, oid uint32, typeName string, notNull bool) field {
-	f := field{name: quoteName(column.Name), oid: oid, wire: wireOf(oid, column.Type.Kind), notNull: notNull, equal: "pg_catalog.="}
+	f := field{name: quoteName(column.Name), oid: oid, wire: wireOf(oid, column.Type.Kind), notNull: notNull, equal: "pg_catalog.=", typed: "::" + typeName}
 	if f.wire == wireText || f.wire == wireRaw && oid != 25 {
-		f.cast = "::" + typeName
+		f.cast = f.typed
 	}
 	switch f.wire {
 	case wireInt2, wireInt4, wireInt8, wireUUID, wireDate, wireTimestamp, wireInstant:
@@ -204,6 +205,13 @@ func (t *target) takeKey(index [][][]byte) bool {
 		f.equal, f.collate = string(row[2]), string(row[3])
 	}
 	return true
+}
+
+// sendText makes a column travel as text from now on: it met a value that only the server's own syntax can tell.
+func (t *target) sendText(column int) {
+	f := &t.fields[column]
+	f.wire, f.cast, f.exact = wireText, f.typed, false
+	clear(t.statements)
 }
 
 // statement returns the statement under a name of its kind and column sets, made on first use.
