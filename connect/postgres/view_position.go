@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/waybill-data/waybill"
 )
 
@@ -26,7 +28,8 @@ func openPositioned(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptio
 	if serverVersion(conn) >= 150000 {
 		export = "(SNAPSHOT 'export')"
 	}
-	slot, err := query(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT waybill_view_%s TEMPORARY LOGICAL pgoutput %s", randomName(), export))
+	name := "waybill_view_" + randomName()
+	slot, err := query(ctx, conn, "CREATE_REPLICATION_SLOT "+name+" TEMPORARY LOGICAL pgoutput "+export)
 	if err != nil {
 		closeConn(conn)
 		return nil, classify(op, waybill.TableName{}, err)
@@ -36,7 +39,18 @@ func openPositioned(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptio
 		closeConn(conn)
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	return newView(ctx, e, string(slot[0][2]), p.Position(), o, func() error { closeConn(conn); return nil })
+	return newView(ctx, e, string(slot[0][2]), p.Position(), o, func() error {
+		dropTemporarySlot(conn, name)
+		return nil
+	})
+}
+
+// dropTemporarySlot ends the session. The slot would go with it, but at some time after: so it is gone at once.
+func dropTemporarySlot(conn *pgconn.PgConn, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = exec(ctx, conn, "DROP_REPLICATION_SLOT "+name) // the end of the session does it too
+	closeConn(conn)
 }
 
 func randomName() string {
