@@ -4,9 +4,11 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -78,7 +80,7 @@ func lockKey(stream string) string {
 func holdStream(ctx context.Context, conn *pgconn.PgConn, o waybill.SinkOptions) error {
 	op := "open stream " + o.Stream + " at the target"
 	key := lockKey(o.Stream)
-	for range 2 {
+	for range 5 {
 		rows, err := query(ctx, conn, "SELECT pg_try_advisory_lock("+key+")")
 		if err != nil {
 			return classify(op, waybill.TableName{}, err)
@@ -86,25 +88,42 @@ func holdStream(ctx context.Context, conn *pgconn.PgConn, o waybill.SinkOptions)
 		if isTrue(rows[0][0]) {
 			return nil
 		}
-		pid, who, silent, err := holder(ctx, conn, o.Stream, key)
+		h, err := findHolder(ctx, conn, o.Stream, key)
 		if err != nil {
 			return classify(op, waybill.TableName{}, err)
 		}
-		if !o.Takeover || silent < lifeless {
-			return &waybill.Error{Op: op, Fault: waybill.Setup, Err: fmt.Errorf("another process has it: %s", who),
+		if h.session == "" {
+			continue // it let go meanwhile
+		}
+		if !o.Takeover || h.silent < lifeless && !h.dead() {
+			return &waybill.Error{Op: op, Fault: waybill.Setup, Err: fmt.Errorf("another process has it: %s", h.who),
 				Hint: "stop that process; if it is gone for good, take the stream over once its session has been silent for " + lifeless.String()}
 		}
-		if err := endHolder(ctx, conn, key, pid); err != nil {
-			return classify(op+": end the silent session of "+who, waybill.TableName{}, err)
+		if err := endHolder(ctx, conn, key, h.session); err != nil {
+			return classify(op+": end the session of "+h.who, waybill.TableName{}, err)
 		}
 	}
-	return &waybill.Error{Op: op, Fault: waybill.Passing, Err: fmt.Errorf("another process took it first")}
+	return &waybill.Error{Op: op, Fault: waybill.Passing, Err: errors.New("another process took it first")}
 }
 
-// holder describes who has the stream's lock and for how long its session has been silent. A session whose
-// state may not be seen counts as alive.
-func holder(ctx context.Context, conn *pgconn.PgConn, stream, key string) (pid, who string, silent time.Duration, err error) {
+// holder is who has a stream's lock.
+type holder struct {
+	session string        // the server's pid of it; empty: nobody
+	silent  time.Duration // how long the session has done nothing; one whose state may not be seen is alive
+	host    string
+	process int
+	who     string // all of it, for people
+}
+
+// dead reports whether the holder was a process of this machine that is gone: the server has not noticed yet.
+func (h *holder) dead() bool {
+	host, err := os.Hostname()
+	return err == nil && host == h.host && h.process > 0 && errors.Is(syscall.Kill(h.process, 0), syscall.ESRCH)
+}
+
+func findHolder(ctx context.Context, conn *pgconn.PgConn, stream, key string) (h holder, err error) {
 	rows, err := query(ctx, conn, `SELECT l.pid, coalesce(extract(epoch FROM clock_timestamp() - a.state_change), 0)::int8,
+  coalesce(s.holder_host, ''), coalesce(s.holder_process, 0),
   'process ' || coalesce(s.holder_process::text, '?') || ' on ' || coalesce(s.holder_host, '?') || ' since ' ||
   coalesce(date_trunc('second', s.holder_since)::text, '?') || ', its session ' || l.pid || ' from ' || coalesce(host(a.client_addr), 'a local socket')
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -112,10 +131,16 @@ LEFT JOIN waybill.stream s ON s.stream = $1
 WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
   AND (l.classid::int8 << 32 | l.objid::int8) = $2::int8 AND l.objsubid = 1`, stream, key)
 	if err != nil || len(rows) == 0 {
-		return "0", "gone meanwhile", 0, err
+		return holder{}, err
 	}
-	seconds, err := strconv.Atoi(string(rows[0][1]))
-	return string(rows[0][0]), string(rows[0][2]), time.Duration(seconds) * time.Second, err
+	row := rows[0]
+	h.session, h.host, h.who = string(row[0]), string(row[2]), string(row[4])
+	seconds, err := strconv.Atoi(string(row[1]))
+	if err == nil {
+		h.process, err = strconv.Atoi(string(row[3]))
+	}
+	h.silent = time.Duration(seconds) * time.Second
+	return h, err
 }
 
 // endHolder ends the session that has the lock and waits until the server has taken the lock from it.
@@ -188,8 +213,8 @@ func forStream(stream string, statements ...string) string {
 func readProgress(ctx context.Context, conn *pgconn.PgConn, stream string) (waybill.Progress, error) {
 	p := waybill.Progress{Copied: map[waybill.TableName]waybill.Position{}, Versions: map[waybill.TableName]*waybill.TableVersion{}}
 	op := "read progress of stream " + stream
-	rows, err := query(ctx, conn, `SELECT s.position, c.schema_name, c.table_name, c.position, v.structure
-FROM waybill.stream s LEFT JOIN waybill.copied c ON c.stream = s.stream AND c.state = 'copied'
+	rows, err := query(ctx, conn, `SELECT s.position, c.schema_name, c.table_name, c.position, v.structure, c.state
+FROM waybill.stream s LEFT JOIN waybill.copied c ON c.stream = s.stream AND c.state IN ('copied', 'forgotten')
 LEFT JOIN waybill.version v ON v.stream = c.stream AND v.schema_name = c.schema_name AND v.table_name = c.table_name
 WHERE s.stream = $1`, stream)
 	if err != nil {
@@ -201,7 +226,9 @@ WHERE s.stream = $1`, stream)
 			continue
 		}
 		name := waybill.TableName{Schema: string(row[1]), Name: string(row[2])}
-		p.Copied[name] = waybill.Position(row[3])
+		if string(row[5]) == stateCopied {
+			p.Copied[name] = waybill.Position(row[3])
+		}
 		if row[4] == nil {
 			continue
 		}
