@@ -85,10 +85,15 @@ func (s *sink) Apply(ctx context.Context, b waybill.ChangeBatch) error {
 		return err
 	}
 	s.inside = b.Position == ""
-	if !s.inside {
-		s.position, s.reshaped = b.Position, false
+	if s.inside {
+		return nil
 	}
-	return nil
+	s.keys.due = s.keys.due || s.reshaped
+	s.position, s.reshaped = b.Position, false
+	if ready, err := s.keys.ready(b.Position); err != nil || !ready {
+		return err
+	}
+	return s.buildForeignKeys(ctx)
 }
 
 // abandon rolls back whatever transaction is open.

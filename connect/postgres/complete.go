@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,8 +28,8 @@ type job struct {
 	size    int64 // of the table, in bytes
 }
 
-// Complete builds keys, indexes and constraints, tables side by side and the largest first, then the foreign
-// keys whose both ends are complete, and records the tables as copied last: until then a restart copies again.
+// Complete builds keys, indexes and constraints, tables side by side and the largest first, and then records
+// the tables as copied: until then a restart copies again. Foreign keys follow when both their ends allow it.
 func (s *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, asOf waybill.Position) error {
 	if err := s.idleSession(); err != nil {
 		return err
@@ -40,13 +39,6 @@ func (s *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, a
 		return err
 	}
 	if err := s.build(ctx, jobs); err != nil {
-		return err
-	}
-	keys, err := s.foreignKeyJobs(ctx, versions)
-	if err != nil {
-		return err
-	}
-	if err := s.build(ctx, keys); err != nil {
 		return err
 	}
 	var records []string
@@ -60,7 +52,10 @@ func (s *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, a
 		records = append(records, record, loaded)
 		s.forgetTarget(v.Table)
 	}
-	return s.transact(ctx, "record copied tables", waybill.TableName{}, records...)
+	if err := s.transact(ctx, "record copied tables", waybill.TableName{}, records...); err != nil {
+		return err
+	}
+	return s.buildForeignKeys(ctx)
 }
 
 func (s *sink) completeJobs(ctx context.Context, versions []*waybill.TableVersion) ([]job, error) {
@@ -82,34 +77,6 @@ func (s *sink) completeJobs(ctx context.Context, versions []*waybill.TableVersio
 		}
 	}
 	slices.SortStableFunc(jobs, func(a, b job) int { return int(min(1, max(-1, b.size-a.size))) })
-	return jobs, nil
-}
-
-// foreignKeyJobs collects the foreign keys between tables that are complete, those of tables completed
-// earlier included: the other end may have become complete just now.
-func (s *sink) foreignKeyJobs(ctx context.Context, versions []*waybill.TableVersion) ([]job, error) {
-	progress, err := readProgress(ctx, s.session.conn, s.options.Stream)
-	if err != nil {
-		return nil, err
-	}
-	complete := map[waybill.TableName]*waybill.TableVersion{}
-	for table, v := range progress.Versions {
-		complete[table] = v
-	}
-	for _, v := range versions {
-		complete[v.Table] = v
-	}
-	var jobs []job
-	for _, v := range complete {
-		ready := *v
-		ready.Constraints = slices.DeleteFunc(slices.Clone(v.Constraints), func(c waybill.Constraint) bool {
-			return c.Kind == waybill.ForeignKey && (c.References == nil || complete[*c.References] == nil)
-		})
-		if statements := foreignKeyStatements(&ready); len(statements) > 0 {
-			jobs = append(jobs, job{version: v, first: statements})
-		}
-	}
-	slices.SortFunc(jobs, func(a, b job) int { return strings.Compare(a.version.Table.String(), b.version.Table.String()) })
 	return jobs, nil
 }
 

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -73,11 +75,24 @@ func TestTakeoverEndsASilentSession(t *testing.T) {
 
 func holdAge(t *testing.T, r *sinkRig) time.Duration {
 	t.Helper()
-	_, who, silent, err := holder(t.Context(), r.conn, "test", lockKey("test"))
-	if err != nil || who == "gone meanwhile" {
-		t.Fatalf("holder = %q, %v", who, err)
+	h, err := findHolder(t.Context(), r.conn, "test", lockKey("test"))
+	if err != nil || h.session == "" {
+		t.Fatalf("holder = %+v, %v", h, err)
 	}
-	return silent
+	return h.silent
+}
+
+// A killed process leaves a session that the server keeps for a while; the next start must not wait for it.
+func TestSessionOfAKilledProcessIsTakenOver(t *testing.T) {
+	r := newSinkRig(t, 15)
+	killed := exec.Command("true")
+	if err := killed.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dbtest.Exec(t, r.url, fmt.Sprintf("UPDATE waybill.stream SET holder_process = %d", killed.Process.Pid))
+	_, err := openSink(t.Context(), r.endpoint, waybill.SinkOptions{Stream: "test"})
+	wantFault(t, err, waybill.Setup, "another process has it")
+	r.open(waybill.SinkOptions{Stream: "test", Takeover: true})
 }
 
 func TestControlNeedsTheRightToCreate(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func reshapeStatements(s *waybill.Shape) ([]string, error) {
 	switch {
 	case s.Before == nil:
-		return slices.Concat(createStatements(s.After), completeStatements(s.After), foreignKeyStatements(s.After)), nil
+		return slices.Concat(createStatements(s.After), completeStatements(s.After)), nil
 	case s.After == nil:
 		return []string{"DROP TABLE " + quoteTable(s.Before.Table)}, nil
 	}
@@ -158,16 +158,9 @@ func (r *reshaping) addConstraints() {
 		}
 	}
 	for _, c := range r.after.Constraints {
-		if kept[c.Name] {
-			continue
+		if !kept[c.Name] && c.Kind != waybill.ForeignKey { // the sink builds foreign keys when both ends allow it
+			r.add(addConstraint(r.after.Table, c))
 		}
-		if c.Kind == waybill.ForeignKey && c.References != nil {
-			// The other table may not be at the target, when it is not followed.
-			r.add("DO " + quoteLiteral("BEGIN IF pg_catalog.to_regclass("+quoteLiteral(quoteTable(*c.References))+") IS NOT NULL THEN EXECUTE "+
-				quoteLiteral(addConstraint(r.after.Table, c))+"; END IF; END"))
-			continue
-		}
-		r.add(addConstraint(r.after.Table, c))
 	}
 }
 

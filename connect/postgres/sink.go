@@ -26,6 +26,7 @@ type sink struct {
 	epoch    int64
 	position waybill.Position
 	reshaped bool // the open transaction changed a structure
+	keys     pendingKeys
 	inside   bool // a transaction of the source is open: some of its batches are applied, not committed
 
 	targets  map[waybill.TableName]*target
@@ -54,7 +55,7 @@ func openSink(ctx context.Context, e waybill.Endpoint, o waybill.SinkOptions) (w
 	if o.Report == nil {
 		o.Report = func(string, float64) {}
 	}
-	s := &sink{endpoint: e, options: o, log: o.Log, fixed: newFixedStatements(),
+	s := &sink{endpoint: e, options: o, log: o.Log, keys: pendingKeys{due: true}, fixed: newFixedStatements(),
 		targets: map[waybill.TableName]*target{}, versions: map[*waybill.TableVersion]*target{}}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
