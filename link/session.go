@@ -175,7 +175,7 @@ func (s *session) saveVersions(ctx context.Context, p waybill.Position) error {
 func (r *run) keepVersion(ctx context.Context, v *waybill.TableVersion, asOf waybill.Position) error {
 	number, err := r.o.Ledger.SaveVersion(ctx, r.o.Name, v, asOf)
 	if err == nil {
-		r.stats.table(v.Table, func(t *waybill.TableStatus) { t.Version = number })
+		r.stats.version(v.Table, number)
 	}
 	return err
 }

@@ -19,10 +19,11 @@ const (
 
 // stats is what is shown of a link. It is safe for parallel use.
 type stats struct {
-	mu     sync.Mutex
-	status waybill.LinkStatus
-	tables map[waybill.TableName]*waybill.TableStatus
-	slots  [seconds]second
+	mu       sync.Mutex
+	status   waybill.LinkStatus
+	tables   map[waybill.TableName]*waybill.TableStatus
+	versions map[waybill.TableName]int // latest, of every name there was
+	slots    [seconds]second
 }
 
 // second is what happened in one second.
@@ -33,7 +34,8 @@ type second struct {
 }
 
 func newStats(name string) *stats {
-	return &stats{status: waybill.LinkStatus{Link: name, State: "starting"}, tables: map[waybill.TableName]*waybill.TableStatus{}}
+	return &stats{status: waybill.LinkStatus{Link: name, State: "starting"}, tables: map[waybill.TableName]*waybill.TableStatus{},
+		versions: map[waybill.TableName]int{}}
 }
 
 func (s *stats) begin(run int64, host string, process int) {
@@ -79,6 +81,13 @@ func (s *stats) table(name waybill.TableName, change func(*waybill.TableStatus))
 		s.tables[name] = t
 	}
 	change(t)
+}
+
+// version notes a table's version, also of one that is not shown yet or any more.
+func (s *stats) version(name waybill.TableName, number int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versions[name] = number
 }
 
 func (s *stats) renamed(from, to waybill.TableName) {
@@ -189,7 +198,9 @@ func (s *stats) snapshot(now time.Time) waybill.LinkStatus {
 	status.Rate = float64(changes) / seconds
 	status.DelayP50, status.DelayP99 = quantile(delays[:], 0.5), quantile(delays[:], 0.99)
 	for _, name := range slices.SortedFunc(maps.Keys(s.tables), func(a, b waybill.TableName) int { return strings.Compare(a.String(), b.String()) }) {
-		status.Tables = append(status.Tables, *s.tables[name])
+		t := *s.tables[name]
+		t.Version = s.versions[name]
+		status.Tables = append(status.Tables, t)
 	}
 	return status
 }
