@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"fmt"
-	"os/exec"
+	osexec "os/exec"
 	"testing"
 	"time"
 
@@ -85,7 +85,7 @@ func holdAge(t *testing.T, r *sinkRig) time.Duration {
 // A killed process leaves a session that the server keeps for a while; the next start must not wait for it.
 func TestSessionOfAKilledProcessIsTakenOver(t *testing.T) {
 	r := newSinkRig(t, 15)
-	killed := exec.Command("true")
+	killed := osexec.Command("true")
 	if err := killed.Run(); err != nil {
 		t.Fatal(err)
 	}
