@@ -72,7 +72,7 @@ func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.
 		return s.transact(ctx, "drop leftover", table, "DROP TABLE IF EXISTS "+quoteTable(table), forgetSQL(s.options.Stream, table))
 	}
 	for i, v := range versions {
-		if existing[i] != nil && len(differences(existing[i], v)) > 0 {
+		if existing[i] != nil && (len(differences(existing[i], v)) > 0 || partLeft(existing[i], v)) {
 			if err := drop(v.Table); err != nil {
 				return dropped, err
 			}
@@ -84,6 +84,20 @@ func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.
 		}
 	}
 	return dropped, nil
+}
+
+// partLeft reports whether the target's table has a partition that the source's has no more.
+func partLeft(existing, wanted *waybill.TableVersion) bool {
+	now := map[waybill.TableName]bool{}
+	for _, part := range partIDs(wanted.Partitions) {
+		now[part.Table] = true
+	}
+	for _, part := range partIDs(existing.Partitions) {
+		if !now[part.Table] {
+			return true
+		}
+	}
+	return false
 }
 
 // joinProblems gives all tables' problems at once, under the class and hint of the first.
