@@ -105,9 +105,9 @@ func (q *comparing) openRunning(ctx context.Context, l *ledger.Ledger, r route, 
 	paused := state == "paused" || state == "held"
 	if !paused {
 		defer func() { err = errors.Join(err, q.letGo(ctx, l, r.Name)) }()
-		if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "pause"}); err != nil {
-			return err
-		}
+	}
+	if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "pause"}); err != nil {
+		return err
 	}
 	if err := q.openSource(ctx, r, both); err != nil {
 		return err
@@ -160,11 +160,16 @@ func (q *comparing) request(ctx context.Context, l *ledger.Ledger, r waybill.Req
 }
 
 // settled waits until a running link follows all its tables, and returns its state: empty if it does not run.
+// What is shown of a link is up to a second old, so the first that is seen may tell of before a request.
 func (a *app) settled(ctx context.Context, l *ledger.Ledger, name string, wait time.Duration) (string, error) {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	first, err := statusOf(ctx, l, name)
+	if err != nil {
+		return "", err
+	}
 	for {
 		s, err := statusOf(ctx, l, name)
 		if err != nil {
@@ -174,6 +179,9 @@ func (a *app) settled(ctx context.Context, l *ledger.Ledger, name string, wait t
 			return "", nil
 		}
 		missing := unsettled(s)
+		if missing == "" && s.Updated.Equal(first.Updated) {
+			missing = "the link shows no life"
+		}
 		if missing == "" {
 			return s.State, nil
 		}
