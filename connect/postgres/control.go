@@ -29,6 +29,13 @@ const (
 	lifeInterval = 5 * time.Second
 )
 
+// lockPatience is for a process that has just ended, whose session the server is still clearing away;
+// endPatience is for a session that was told to end.
+const (
+	lockPatience = 2 * time.Second
+	endPatience  = 10 * time.Second
+)
+
 // States of a table in waybill.copied.
 const (
 	stateCopying   = "copying"
@@ -81,13 +88,10 @@ func holdStream(ctx context.Context, conn *pgconn.PgConn, o waybill.SinkOptions)
 	op := "open stream " + o.Stream + " at the target"
 	key := lockKey(o.Stream)
 	for range 5 {
-		rows, err := query(ctx, conn, "SELECT pg_try_advisory_lock("+key+")")
-		if err != nil {
+		if err := waitLock(ctx, conn, key, lockPatience); sqlState(err) != "55P03" {
 			return classify(op, waybill.TableName{}, err)
 		}
-		if isTrue(rows[0][0]) {
-			return nil
-		}
+		rollback(ctx, conn)
 		h, err := findHolder(ctx, conn, o.Stream, key)
 		if err != nil {
 			return classify(op, waybill.TableName{}, err)
@@ -148,7 +152,15 @@ func endHolder(ctx context.Context, conn *pgconn.PgConn, key, pid string) error 
 	if _, err := query(ctx, conn, "SELECT pg_terminate_backend("+pid+")"); err != nil {
 		return err
 	}
-	return exec(ctx, conn, "SET lock_timeout = '10s'; SELECT pg_advisory_lock("+key+"); SET lock_timeout = 0; SELECT pg_advisory_unlock("+key+")")
+	if err := waitLock(ctx, conn, key, endPatience); err != nil {
+		return err
+	}
+	return exec(ctx, conn, "SELECT pg_advisory_unlock("+key+")")
+}
+
+// waitLock takes a lock for the session, or fails with lock_not_available when it is not to be had in time.
+func waitLock(ctx context.Context, conn *pgconn.PgConn, key string, patience time.Duration) error {
+	return exec(ctx, conn, fmt.Sprintf("BEGIN; SET LOCAL lock_timeout = %d; SELECT pg_advisory_lock(%s); COMMIT", patience.Milliseconds(), key))
 }
 
 // raiseEpoch makes this process the one whose writes count, and returns its epoch and the stream's position.
