@@ -52,8 +52,9 @@ type Sink interface {
 	// Resume returns what the target itself knows of the stream, which beats every other memory of it.
 	Resume(ctx context.Context) (Progress, error)
 	// Prepare makes sure that the tables exist with these structures. Missing ones are created bare: columns,
-	// types, partitions, no key, index or constraint. With ForCopy the tables are emptied of what an earlier,
-	// unfinished copy left. A table that exists otherwise is refused with Fault Drift.
+	// types, partitions, no key, index or constraint. With forCopy it is called once for all tables of a copy:
+	// they are emptied of what an earlier, unfinished copy of the stream left, and tables that it made and
+	// that are not among these are dropped. A table that exists otherwise is refused with Fault Drift.
 	Prepare(ctx context.Context, versions []*TableVersion, forCopy bool) error
 	// Load writes the rows of one slice and returns how many.
 	Load(ctx context.Context, s Slice, rows iter.Seq2[Batch, error]) (int64, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waybill-data/waybill"
@@ -61,7 +62,8 @@ func (s *sink) describeTargets(ctx context.Context, names []waybill.TableName) (
 }
 
 // dropLeftovers drops tables that an unfinished copy made and that are in the way of this one: the source's
-// table has changed since, or has become a partition of another.
+// table has changed since, or has become a partition of another. Those that this stream's own copy made and
+// that are wanted no more go too: their tables have other names by now, or none.
 func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.TableVersion) (dropped bool, err error) {
 	drop := func(table waybill.TableName) error {
 		own, err := s.owner(ctx, table)
@@ -70,6 +72,15 @@ func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.
 		}
 		dropped = true
 		return s.transact(ctx, "drop leftover", table, "DROP TABLE IF EXISTS "+quoteTable(table), forgetSQL(s.options.Stream, table))
+	}
+	unwanted, err := s.unwanted(ctx, versions)
+	if err != nil {
+		return false, err
+	}
+	for _, table := range unwanted {
+		if err := drop(table); err != nil {
+			return dropped, err
+		}
 	}
 	for i, v := range versions {
 		if existing[i] != nil && (len(differences(existing[i], v)) > 0 || partLeft(existing[i], v)) {
@@ -84,6 +95,23 @@ func (s *sink) dropLeftovers(ctx context.Context, versions, existing []*waybill.
 		}
 	}
 	return dropped, nil
+}
+
+// unwanted lists the tables that this stream's unfinished copy made and that are not to be copied now.
+func (s *sink) unwanted(ctx context.Context, versions []*waybill.TableVersion) ([]waybill.TableName, error) {
+	rows, err := query(ctx, s.session.conn, "SELECT schema_name, table_name FROM waybill.copied WHERE stream = $1 AND state = $2 AND created",
+		s.options.Stream, stateCopying)
+	if err != nil {
+		return nil, classify("look for leftovers of a copy", waybill.TableName{}, err)
+	}
+	var unwanted []waybill.TableName
+	for _, row := range rows {
+		name := waybill.TableName{Schema: string(row[0]), Name: string(row[1])}
+		if !slices.ContainsFunc(versions, func(v *waybill.TableVersion) bool { return v.Table == name }) {
+			unwanted = append(unwanted, name)
+		}
+	}
+	return unwanted, nil
 }
 
 // partLeft reports whether the target's table has a partition that the source's has no more.
