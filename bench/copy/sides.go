@@ -91,30 +91,36 @@ func split(streams int) string {
 	return "200MB"
 }
 
-// waybill measures from the start of the process until the link follows all tables: slot, publication, rows
-// and keys.
+// waybill measures from the start of the process: the rows are there when the largest table's key is being
+// built, and all is done when the last key is.
 func (m *meter) waybill(ctx context.Context, database string, streams int) (f figures, err error) {
 	link := "link" + database
 	config, err := m.stage.Configure(link, database, streams)
 	if err != nil {
 		return f, err
 	}
+	watched, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	started := time.Now()
 	child, err := m.stage.Start(ctx, config, link)
 	if err != nil {
 		return f, err
 	}
-	err = child.Await(func(s waybill.LinkStatus) bool {
-		if f.data == 0 && copied(s) {
-			f.data = time.Since(started)
-		}
-		return bench.Streaming(s)
-	})
-	f.all = time.Since(started)
-	if f.data == 0 {
-		f.data = f.all
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := child.Await(func(waybill.LinkStatus) bool { return false })
+		cancel(err)
+	}()
+	url := m.stage.Target.URL(database)
+	err = bench.Until(watched, url, building, "yes")
+	f.data = time.Since(started)
+	if err == nil {
+		err = bench.Until(watched, url, "SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND connamespace = 'public'::regnamespace", "3")
 	}
+	f.all = time.Since(started)
 	peak, stopErr := child.Stop()
+	<-ended
 	f.peak = peak
 	if err := errors.Join(err, stopErr); err != nil {
 		return f, err
@@ -122,12 +128,6 @@ func (m *meter) waybill(ctx context.Context, database string, streams int) (f fi
 	return f, m.stage.Waybill(ctx, config, "link", "drop", link, "--yes")
 }
 
-// copied reports whether the rows of all tables are there.
-func copied(s waybill.LinkStatus) bool {
-	for _, t := range s.Tables {
-		if t.State == "waiting" || t.State == "copying" {
-			return false
-		}
-	}
-	return len(s.Tables) > 0
-}
+// building says yes once the largest table's key is being built or is there.
+const building = `SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND relid = to_regclass('public.pgbench_accounts'))
+	OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'p' AND conrelid = to_regclass('public.pgbench_accounts')) THEN 'yes' ELSE 'no' END`
