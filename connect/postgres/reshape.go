@@ -114,6 +114,7 @@ func (s *sink) reshapeRecords(shape *waybill.Shape, p waybill.Position) ([]strin
 	if err != nil {
 		return nil, err
 	}
+	key := quoteLiteral(stream) + ", " + quoteLiteral(shape.After.Table.Schema) + ", " + quoteLiteral(shape.After.Table.Name)
 	where := " WHERE stream = " + quoteLiteral(stream) + " AND schema_name = " + quoteLiteral(shape.Before.Table.Schema) +
 		" AND table_name = " + quoteLiteral(shape.Before.Table.Name)
 	name := "schema_name = " + quoteLiteral(shape.After.Table.Schema) + ", table_name = " + quoteLiteral(shape.After.Table.Name)
@@ -121,5 +122,9 @@ func (s *sink) reshapeRecords(shape *waybill.Shape, p waybill.Position) ([]strin
 		"UPDATE waybill.copied SET " + name + where,
 		"UPDATE waybill.loaded SET " + name + where,
 		"UPDATE waybill.version SET " + name + ", structure = " + quoteLiteral(string(structure)) + where,
+		// A table that this stream is about to copy anew is on its record from here on, so that a copy that is
+		// cut off leaves word of what the table is now.
+		"INSERT INTO waybill.copied VALUES (" + key + ", '" + stateForgotten + "', false, '', clock_timestamp()) ON CONFLICT DO NOTHING",
+		"INSERT INTO waybill.version VALUES (" + key + ", " + quoteLiteral(string(structure)) + ") ON CONFLICT DO NOTHING",
 	}, nil
 }
