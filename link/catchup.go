@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waybill-data/waybill"
 )
@@ -22,6 +23,7 @@ type catchup struct {
 	from     waybill.Position // where the copy was made
 	inside   bool
 	seen     []*waybill.TableVersion
+	yieldTo  waybill.Position // where the main stream must be before this is tried again
 }
 
 // chase is one table that is caught up.
@@ -49,42 +51,73 @@ type joining struct {
 // errOutrun says that a copy must be made anew, because the table was changed in a way the stream cannot tell.
 var errOutrun = errors.New("the table changed under its copy")
 
-// chaseMissing starts a catch-up for what is pending, unless one is running.
+// errYield says that the main stream must go on first.
+var errYield = errors.New("a table of the main stream has the name")
+
+// chaseMissing starts a catch-up for what is pending, unless one is running or must wait.
 func (s *session) chaseMissing(ctx context.Context) {
-	if s.catching.Load() {
+	if s.catching || s.after != "" && !s.reached(s.after, s.position) {
 		return
 	}
-	tables := map[string]*chase{}
+	c := &catchup{session: s, tables: map[string]*chase{}}
 	for id, t := range s.known {
 		if t.standing == pending {
-			tables[id] = &chase{target: t.target, name: t.name}
+			c.tables[id] = &chase{target: t.target, name: t.name}
 		}
 	}
-	if len(tables) == 0 {
+	if len(c.tables) == 0 {
 		return
 	}
-	s.catching.Store(true)
+	s.catching = true
 	s.group.Go(func() error {
-		c := &catchup{session: s, tables: tables}
-		for {
-			err := c.run(ctx)
-			if errors.Is(err, errOutrun) {
-				continue
-			}
-			s.catching.Store(false)
-			return err
+		err := c.run(ctx)
+		if err == nil {
+			s.ended <- c
 		}
+		return err
 	})
 }
 
-// sweep removes what a catch-up of a killed process left, when there is nothing to catch up.
+// sweep looks at what a catch-up of a killed process left. Where it had joined, or there is nothing to catch
+// up any more, it is removed; else its knowledge of the target is taken over.
 func (s *session) sweep(ctx context.Context) error {
-	for _, t := range s.known {
-		if t.standing == pending {
-			return nil
+	s.leftover = map[string]*waybill.TableVersion{}
+	joined := !s.anyPending()
+	if !joined {
+		progress, err := s.catchUpProgress(ctx)
+		if err != nil {
+			return err
+		}
+		for _, v := range progress.Versions {
+			s.leftover[identity(v)] = v
 		}
 	}
-	return s.dropCatchUp(ctx)
+	for id := range s.leftover {
+		joined = joined || s.known[id] != nil && s.known[id].standing == following
+	}
+	if joined {
+		clear(s.leftover)
+		return s.dropCatchUp(ctx)
+	}
+	for id, v := range s.leftover {
+		if s.claims.has(v.Table) {
+			delete(s.leftover, id) // it made room for a table of the main stream
+			v = nil
+		}
+		if t := s.known[id]; t != nil {
+			t.target = v
+		}
+	}
+	return nil
+}
+
+func (s *session) catchUpProgress(ctx context.Context) (waybill.Progress, error) {
+	sink, err := s.o.Target.Connector.OpenSink(ctx, s.o.Target.Endpoint, waybill.SinkOptions{Stream: CatchUp(s.o.Name), Takeover: true, Log: s.log})
+	if err != nil {
+		return waybill.Progress{}, fmt.Errorf("look at an earlier catch-up: %w", err)
+	}
+	progress, err := sink.Resume(ctx)
+	return progress, errors.Join(err, sink.Close())
 }
 
 func (s *session) dropCatchUp(ctx context.Context) error {
@@ -98,14 +131,26 @@ func (s *session) dropCatchUp(ctx context.Context) error {
 	return nil
 }
 
-// run copies the tables, follows them until they have joined the main stream, and leaves nothing behind.
+// run copies the tables, follows them until they have joined the main stream, and leaves nothing behind. What
+// gives way to the main stream leaves its record, and its stream to the next one.
 func (c *catchup) run(ctx context.Context) error {
-	err := c.copyAndFollow(ctx)
-	err = errors.Join(err, c.close())
-	if err != nil {
-		return err
+	for {
+		err := errors.Join(c.copyAndFollow(ctx), c.close())
+		switch {
+		case errors.Is(err, errYield):
+			return nil
+		case !errors.Is(err, errOutrun):
+			if err != nil {
+				return err
+			}
+			return c.dropCatchUp(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(c.o.retry):
+		}
 	}
-	return c.dropCatchUp(ctx)
 }
 
 func (c *catchup) close() error {
@@ -196,11 +241,7 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 	if err := c.o.Source.Connector.Drop(ctx, c.o.Source.Endpoint, CatchUp(c.o.Name)); err != nil {
 		return fmt.Errorf("drop the stream of an earlier catch-up: %w", err)
 	}
-	for name, v := range progress.Versions {
-		// What an earlier catch-up did to the target is newer than what the main stream knows of it.
-		if t := c.tables[identity(v)]; t != nil {
-			t.target = v
-		}
+	for name := range progress.Copied {
 		if err := c.sink.Forget(ctx, name); err != nil {
 			return err
 		}
@@ -222,6 +263,10 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 		return err
 	}
 	c.from = view.Position()
+	if !c.claims.catch(c.names()...) {
+		c.yieldTo = c.from
+		return errYield
+	}
 	if err := c.fit(ctx, progress); err != nil {
 		return err
 	}
@@ -231,6 +276,7 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 	}
 	for _, v := range versions {
 		c.src.Follow(v.Table, view.Position())
+		c.tables[identity(v)].target = v
 		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "catching up" })
 	}
 	c.o.FailPoint("catchup.copied")
@@ -311,28 +357,60 @@ func (c *catchup) look(ctx context.Context, view waybill.View, names []waybill.T
 	return versions, nil
 }
 
-// fit gives the tables that the target has from before the structure that the copy is made under.
-func (c *catchup) fit(ctx context.Context, progress waybill.Progress) error {
-	var changes []waybill.Change
-	for _, id := range slices.Sorted(maps.Keys(c.tables)) {
-		t := c.tables[id]
-		if t.target == nil || t.version == nil && c.o.action(waybill.DropTable) != Follow {
-			continue
+// names returns all names that the tables have at the target or are to have.
+func (c *catchup) names() []waybill.TableName {
+	var names []waybill.TableName
+	for _, t := range c.tables {
+		if t.target != nil {
+			names = append(names, t.target.Table)
 		}
-		shape := &waybill.Shape{Before: t.target, After: t.version, Reason: "the table is copied again"}
-		if len(shape.Steps()) > 0 {
-			changes = append(changes, waybill.Change{Op: waybill.Reshape, Version: t.target, Shape: shape})
+		if t.version != nil {
+			names = append(names, t.version.Table)
 		}
 	}
-	if len(changes) == 0 {
+	return names
+}
+
+// fit gives the tables that the target has from before the structure that the copy is made under.
+func (c *catchup) fit(ctx context.Context, progress waybill.Progress) error {
+	var changes, renames []waybill.Change
+	add := func(before, after *waybill.TableVersion) waybill.Change {
+		return waybill.Change{Op: waybill.Reshape, Version: before,
+			Shape: &waybill.Shape{Before: before, After: after, Reload: true, Reason: "the table is copied again"}}
+	}
+	var fitted []*chase
+	for i, id := range slices.Sorted(maps.Keys(c.tables)) {
+		t := c.tables[id]
+		if t.target == nil || t.version == nil {
+			continue
+		}
+		if same := (&waybill.Shape{Before: t.target, After: t.version}); len(same.Steps()) == 0 {
+			continue
+		}
+		change := add(t.target, t.version)
+		fitted = append(fitted, t)
+		if t.target.Table == t.version.Table {
+			changes = append(changes, change)
+			continue
+		}
+		// Names may have changed places, so all first make room.
+		aside := *t.target
+		aside.Table.Name = fmt.Sprint("waybill_aside_", i)
+		changes = append(changes, add(t.target, &aside))
+		renames = append(renames, add(&aside, t.version))
+	}
+	if len(fitted) == 0 {
 		return nil
 	}
 	if c.reached(c.from, progress.Position) {
-		// A batch at a position that the target has would be taken for a repetition.
-		return waybill.Errorf(waybill.Passing, "copy again", "the source has not moved since an earlier copy was cut off at %s", c.from)
+		return errOutrun // a batch at a position that the target has would be taken for a repetition
 	}
-	if err := c.sink.Apply(ctx, waybill.ChangeBatch{Changes: changes, Position: c.from, Transactions: 1}); err != nil {
+	b := waybill.ChangeBatch{Changes: slices.Concat(changes, renames), Position: c.from, Transactions: 1}
+	if err := c.sink.Apply(ctx, b); err != nil {
 		return fmt.Errorf("fit the target's tables: %w", err)
+	}
+	for _, t := range fitted {
+		t.target = t.version
 	}
 	return nil
 }

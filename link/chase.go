@@ -16,7 +16,7 @@ func (c *catchup) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read changes for a catch-up: %w", err)
 		}
-		if err := c.watch(b); err != nil {
+		if b, err = c.watch(b); err != nil {
 			return err
 		}
 		if err := c.write(context.WithoutCancel(ctx), b); err != nil {
@@ -34,32 +34,49 @@ func (c *catchup) follow(ctx context.Context) error {
 	}
 }
 
-// watch notes the structure changes of a batch.
-func (c *catchup) watch(b waybill.ChangeBatch) error {
-	for i := range b.Changes {
-		change := &b.Changes[i]
-		if change.Op != waybill.Reshape {
-			continue
+// watch notes the structure changes of a batch and takes drops out of it: those the main stream carries out,
+// because it has the record of the table.
+func (c *catchup) watch(b waybill.ChangeBatch) (waybill.ChangeBatch, error) {
+	kept := b.Changes[:0:0]
+	for _, change := range b.Changes {
+		if change.Op == waybill.Reshape {
+			dropped, err := c.reshape(change.Shape, b.Position)
+			if err != nil {
+				return b, err
+			}
+			if dropped {
+				continue
+			}
 		}
-		s := change.Shape
-		if s.Before == nil || s.Reload {
-			return errOutrun
-		}
-		t := c.tables[identity(s.Before)]
-		if t == nil {
-			return waybill.Errorf(waybill.Bug, "catch up", "a change of %s, which is not caught up", s.Before.Table)
-		}
-		t.version = s.After
-		if s.After == nil {
-			continue
-		}
-		c.seen = append(c.seen, s.After)
-		if t.name != s.After.Table {
-			t.earlier = append(t.earlier, earlierName{b.Position, t.name})
-			t.name = s.After.Table
-		}
+		kept = append(kept, change)
 	}
-	return nil
+	b.Changes = kept
+	return b, nil
+}
+
+func (c *catchup) reshape(s *waybill.Shape, p waybill.Position) (dropped bool, err error) {
+	if s.Before == nil || s.Reload {
+		return false, errOutrun
+	}
+	t := c.tables[identity(s.Before)]
+	if t == nil {
+		return false, waybill.Errorf(waybill.Bug, "catch up", "a change of %s, which is not caught up", s.Before.Table)
+	}
+	if t.version = s.After; s.After == nil {
+		return true, nil
+	}
+	c.seen = append(c.seen, s.After)
+	if t.name == s.After.Table {
+		return false, nil
+	}
+	t.earlier = append(t.earlier, earlierName{p, t.name})
+	t.name = s.After.Table
+	if !c.claims.catch(t.name) {
+		// The main stream still has a table of this name: it must get to where that one gives the name up.
+		c.yieldTo = p
+		return false, errYield
+	}
+	return false, nil
 }
 
 func (c *catchup) write(ctx context.Context, b waybill.ChangeBatch) error {
@@ -70,6 +87,7 @@ func (c *catchup) write(ctx context.Context, b waybill.ChangeBatch) error {
 		return nil
 	}
 	for _, v := range c.seen {
+		c.tables[identity(v)].target = v
 		if err := c.keepVersion(ctx, v, b.Position); err != nil {
 			return err
 		}
@@ -124,6 +142,9 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	for id, t := range j.tables {
 		if t.version == nil {
 			s.known[id] = &table{standing: gone, name: t.name}
+			if t.target != nil && s.o.action(waybill.DropTable) == Follow {
+				s.injected = append(s.injected, dropping(t.target))
+			}
 			continue
 		}
 		s.src.Follow(s.called(t), j.position)
@@ -138,7 +159,32 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	}
 	err := s.record(work, "link.joined", waybill.TableName{}, map[string]any{"position": j.position, "tables": names})
 	j.reply <- ""
-	return err
+	if err != nil {
+		return err
+	}
+	// Nothing may happen to these tables while the catch-up's own record of them still stands at the target.
+	select {
+	case c := <-s.ended:
+		s.caughtUp(c)
+		for _, v := range versions {
+			s.claims.take(v.Table)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// caughtUp takes back the tables of a catch-up that has ended: it joined them, or gave way to the main stream.
+func (s *session) caughtUp(c *catchup) {
+	s.catching = false
+	s.claims.release()
+	s.after = c.yieldTo
+	for id, t := range c.tables {
+		if k := s.known[id]; k.standing == pending {
+			k.target, k.name = t.target, t.name
+		}
+	}
 }
 
 // called returns what the main stream, where it is, calls a table that was caught up.
@@ -161,6 +207,7 @@ func (s *session) copyAgain(ctx context.Context, why string, ids ...string) erro
 		again := *t
 		again.standing, again.source = pending, nil
 		s.known[id] = &again
+		s.claims.free(t.target.Table)
 		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "waiting" })
 		if err := s.record(ctx, "link.resync", t.name, map[string]string{"why": why, "position": string(s.position)}); err != nil {
 			return err

@@ -81,6 +81,7 @@ type run struct {
 	paused   bool            // people asked for it; survives a session
 	decided  []int64         // decisions to answer once what was decided is done
 	forget   []string        // tables, by identity, to copy again from the next session on
+	patient  bool            // the stream waits until nothing is to be caught up
 	moved    time.Time       // when the link last got further
 	stopping waybill.Request // the request that ends the run
 }
@@ -99,14 +100,20 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	host, _ := os.Hostname()
-	r.number, err = o.Ledger.BeginRun(ctx, waybill.Run{Kind: "link", Name: o.Name, Started: time.Now(), Version: o.Version, Host: host, Process: os.Getpid()})
+	if ctx.Err() != nil {
+		return nil
+	}
+	r.number, err = o.Ledger.BeginRun(context.WithoutCancel(ctx), waybill.Run{Kind: "link", Name: o.Name, Started: time.Now(), Version: o.Version, Host: host, Process: os.Getpid()})
 	if err != nil {
 		return err
 	}
 	r.stats.begin(r.number, host, os.Getpid())
-	err = r.record(ctx, "link.started", waybill.TableName{}, nil)
+	err = r.record(context.WithoutCancel(ctx), "link.started", waybill.TableName{}, nil)
 	if err == nil {
 		err = r.sessions(ctx)
+	}
+	if ctx.Err() != nil {
+		err = nil
 	}
 	return r.end(context.WithoutCancel(ctx), err)
 }

@@ -61,11 +61,17 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 			o.Versions[t.source.Table] = t.source
 		}
 	}
-	missing = progress.Position == ""
-	if missing {
+	if progress.Position == "" {
 		// Tables that an unfinished first copy completed hold the stream at their position.
 		if o.Position, err = s.earliest(progress.Copied); err != nil {
 			return false, err
+		}
+		// Tables that were forgotten before the stream began are copied again beside it, like later ones:
+		// what they are at the target must be made to fit first.
+		if missing = !s.anyPending(); !missing {
+			if err := s.sink.Prepare(ctx, nil, true); err != nil {
+				return false, fmt.Errorf("clear away an unfinished copy: %w", err)
+			}
 		}
 	}
 	o.After = maps.Clone(progress.Copied)
@@ -78,9 +84,6 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 	if missing {
 		return true, nil
 	}
-	if err := s.sweep(ctx); err != nil {
-		return false, err
-	}
 	return false, s.list(ctx)
 }
 
@@ -92,21 +95,25 @@ func (s *session) resume(ctx context.Context) (waybill.Progress, error) {
 	}
 	s.known, s.plans = map[string]*table{}, map[*waybill.TableVersion]plan{}
 	for name, v := range progress.Versions {
-		id := identity(v)
-		_, copied := progress.Copied[name]
-		if copied && slices.Contains(s.forget, id) {
-			if err := s.sink.Forget(ctx, name); err != nil {
+		if _, copied := progress.Copied[name]; copied {
+			s.known[identity(v)] = &table{source: v, target: v, name: name}
+			s.claims.take(name)
+			s.stats.table(name, func(t *waybill.TableStatus) { t.State = "streaming" })
+		} else {
+			s.known[identity(v)] = &table{standing: pending, target: v, name: name}
+			s.stats.table(name, func(t *waybill.TableStatus) { t.State = "waiting" })
+		}
+	}
+	if err := s.sweep(ctx); err != nil {
+		return progress, err
+	}
+	for _, id := range s.forget {
+		if t := s.known[id]; t != nil && t.standing == following {
+			delete(progress.Copied, t.name)
+			if err := s.copyAgain(ctx, "its rows were changed with its structure", id); err != nil {
 				return progress, err
 			}
-			delete(progress.Copied, name)
-			copied = false
 		}
-		if copied {
-			s.known[id] = &table{source: v, target: v, name: name}
-		} else {
-			s.known[id] = &table{standing: pending, target: v, name: name}
-		}
-		s.stats.table(name, func(t *waybill.TableStatus) { t.State = "streaming" })
 	}
 	s.forget = nil
 	return progress, s.recall(ctx, progress)
@@ -196,7 +203,7 @@ func (s *session) list(ctx context.Context) error {
 
 // examine looks at the listing once the stream is where it was made.
 func (s *session) examine(ctx context.Context) error {
-	if s.listed == nil {
+	if s.listed == nil || s.position == "" {
 		return nil
 	}
 	if order, err := s.o.Source.Connector.ComparePositions(s.position, s.listed.at); err != nil || order < 0 {
@@ -220,13 +227,22 @@ func (s *session) meet(ctx context.Context, v *waybill.TableVersion) error {
 	if err != nil {
 		return err
 	}
-	t := &table{standing: pending, name: v.Table}
+	t := &table{standing: pending, name: v.Table, target: s.leftover[identity(v)]}
 	if actions[waybill.CreateTable] == Ignore {
 		t.standing = ignored
 	}
 	s.known[identity(v)] = t
 	clear(s.plans)
 	return nil
+}
+
+func (s *session) anyPending() bool {
+	for _, t := range s.known {
+		if t.standing == pending {
+			return true
+		}
+	}
+	return false
 }
 
 // versions returns the structures of all followed tables, in a fixed order.

@@ -60,13 +60,16 @@ func (s *session) between(ctx context.Context) error {
 			return err
 		}
 		s.chaseMissing(ctx)
+		s.patient = s.patient && s.catching
 		if err := s.holdHere(ctx); err != nil {
 			return err
 		}
-		r, j, err := s.hear(ctx, s.paused)
+		r, j, c, err := s.hear(ctx, s.paused || s.patient)
 		switch {
 		case err != nil:
 			return err
+		case c != nil:
+			s.caughtUp(c)
 		case j != nil:
 			err = s.takeOver(ctx, j)
 		case r.ID != 0:
@@ -80,31 +83,29 @@ func (s *session) between(ctx context.Context) error {
 	}
 }
 
-// hear returns the next request or join; with wait it waits for one.
-func (s *session) hear(ctx context.Context, wait bool) (waybill.Request, *joining, error) {
+// hear returns the next request, join or end of a catch-up; with wait it waits for one.
+func (s *session) hear(ctx context.Context, wait bool) (r waybill.Request, j *joining, c *catchup, err error) {
 	if len(s.backlog) > 0 {
-		r := s.backlog[0]
-		s.backlog = s.backlog[1:]
-		return r, nil, nil
+		r, s.backlog = s.backlog[0], s.backlog[1:]
+		return r, nil, nil, nil
 	}
 	if wait {
 		select {
-		case r := <-s.requests:
-			return r, nil, nil
-		case j := <-s.joins:
-			return waybill.Request{}, j, nil
+		case r = <-s.requests:
+		case j = <-s.joins:
+		case c = <-s.ended:
 		case <-ctx.Done():
-			return waybill.Request{}, nil, ctx.Err()
+			err = ctx.Err()
 		}
+		return r, j, c, err
 	}
 	select {
-	case r := <-s.requests:
-		return r, nil, nil
-	case j := <-s.joins:
-		return waybill.Request{}, j, nil
+	case r = <-s.requests:
+	case j = <-s.joins:
+	case c = <-s.ended:
 	default:
-		return waybill.Request{}, nil, nil
 	}
+	return r, j, c, nil
 }
 
 // request carries out a request and answers it. What a person asked for and cannot be done does not end the

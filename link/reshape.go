@@ -61,7 +61,7 @@ func (s *session) admit(ctx context.Context, b waybill.ChangeBatch) (waybill.Cha
 		last = c.Version
 	}
 	if same == len(b.Changes) {
-		return b, nil
+		return s.inject(b), nil
 	}
 	admitted := slices.Clone(b.Changes[:same])
 	for _, c := range b.Changes[same:] {
@@ -69,12 +69,44 @@ func (s *session) admit(ctx context.Context, b waybill.ChangeBatch) (waybill.Cha
 		if err != nil {
 			return b, err
 		}
+		admitted = append(admitted, s.injected...)
+		s.injected = nil
 		if passed != nil {
 			admitted = append(admitted, *passed)
 		}
 	}
 	b.Changes = admitted
 	return b, nil
+}
+
+// inject adds drops that wait to a batch that the target cannot take for a repetition.
+func (s *session) inject(b waybill.ChangeBatch) waybill.ChangeBatch {
+	if len(s.injected) > 0 && b.Position != s.position {
+		b.Changes = slices.Concat(b.Changes, s.injected)
+		s.injected = nil
+	}
+	return b
+}
+
+// takeName claims a name at the target for a table of the stream. What a table that is still to be copied
+// again has there under this name makes room: it would be emptied anyway. While a catch-up is at work on that
+// name, the stream waits for it.
+func (s *session) takeName(name waybill.TableName) error {
+	if !s.claims.take(name) {
+		s.patient = true
+		return errAgain
+	}
+	for _, t := range s.known {
+		if t.standing == pending && t.target != nil && t.target.Table == name {
+			s.injected = append(s.injected, dropping(t.target))
+			t.target = nil
+		}
+	}
+	return nil
+}
+
+func dropping(v *waybill.TableVersion) waybill.Change {
+	return waybill.Change{Op: waybill.Reshape, Version: v, Shape: &waybill.Shape{Before: v, Reason: "the table is gone at the source, or copied again"}}
 }
 
 // pass returns one change as the target is to see it, or nil.
@@ -185,7 +217,7 @@ func (s *session) create(shape *waybill.Shape, actions map[waybill.StepKind]Acti
 		return nil, nil
 	}
 	s.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "streaming" })
-	return shape, nil
+	return shape, s.takeName(v.Table)
 }
 
 func (s *session) drop(id string, t *table, actions map[waybill.StepKind]Action) (*waybill.Shape, error) {
@@ -194,6 +226,7 @@ func (s *session) drop(id string, t *table, actions map[waybill.StepKind]Action)
 		return nil, nil
 	}
 	delete(s.known, id)
+	s.freed = append(s.freed, t.target.Table)
 	s.stats.dropped(t.target.Table)
 	return &waybill.Shape{Before: t.target}, nil
 }
@@ -220,6 +253,12 @@ func (s *session) alter(ctx context.Context, id string, t *table, shape *waybill
 		return nil, err
 	}
 	before := t.target
+	if before.Table != target.Table {
+		if err := s.takeName(target.Table); err != nil {
+			return nil, err
+		}
+		s.freed = append(s.freed, before.Table)
+	}
 	s.known[id] = &table{source: shape.After, target: target, name: shape.After.Table}
 	s.stats.renamed(before.Table, target.Table)
 	seen := *shape

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -42,6 +43,9 @@ func newRig(t testing.TB) *rig {
 
 func newRigAt(t testing.TB, dir string) *rig {
 	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	r := &rig{t: t, src: memory.NewStore("src"), dst: memory.NewStore("dst")}
 	l, err := ledger.Open(context.Background(), "sqlite:"+filepath.Join(dir, "waybill.db"))
 	if err != nil {
@@ -185,7 +189,7 @@ func (r *rig) status() string {
 // eventually waits until the condition holds and fails with its last word otherwise.
 func (n *running) eventually(what string, holds func() string) {
 	n.rig.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(30 * time.Second)
 	var why string
@@ -209,7 +213,17 @@ func (n *running) eventually(what string, holds func() string) {
 // equal waits until the target is what the source is.
 func (n *running) equal() {
 	n.rig.t.Helper()
-	n.eventually("target equal to source", func() string { return n.rig.difference() })
+	goal := n.rig.src.Position()
+	n.eventually("target equal to source", func() string {
+		at := n.rig.dst.Recorded(linkName)
+		if at == "" {
+			return "nothing was applied"
+		}
+		if order, err := n.rig.options.Source.Connector.ComparePositions(at, goal); err != nil || order < 0 {
+			return fmt.Sprintf("target at %s, source at %s: %v", at, goal, err)
+		}
+		return n.rig.difference()
+	})
 }
 
 // difference tells the first difference between the stores.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,7 +29,13 @@ type session struct {
 	backlog  []waybill.Request // requests that came while the link waited for a decision
 	held     waybill.Request   // a hold that is not reached yet, or reached; ID 0: none
 	joins    chan *joining
-	catching atomic.Bool // a catch-up is running
+	ended    chan *catchup                    // a catch-up that has ended and left nothing open
+	catching bool                             // a catch-up is running
+	after    waybill.Position                 // no catch-up begins before the link is here
+	leftover map[string]*waybill.TableVersion // what an earlier catch-up left at the target, by identity
+	claims   *claims
+	freed    []waybill.TableName // names that the target gives up with the open transaction
+	injected []waybill.Change    // drops of tables that nobody else will tell the target of
 }
 
 // session opens both ends and runs until an error or the end of ctx. It never returns nil.
@@ -38,7 +43,8 @@ func (r *run) session(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.stats.setState("starting", "")
-	s := &session{run: r, requests: make(chan waybill.Request, 64), joins: make(chan *joining)}
+	s := &session{run: r, requests: make(chan waybill.Request, 64), joins: make(chan *joining),
+		ended: make(chan *catchup, 1), claims: newClaims()}
 	s.group, ctx = errgroup.WithContext(ctx)
 	// The requests come first: a stop must be heard while the ends are being opened.
 	s.group.Go(func() error { return s.poll(ctx, cancel) })
@@ -121,6 +127,10 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 		s.moved = now
 	}
 	s.position = b.Position
+	for _, name := range s.freed {
+		s.claims.free(name)
+	}
+	s.freed = nil
 	s.stats.applied(b, now)
 	return s.answerDecided(ctx)
 }

@@ -115,7 +115,14 @@ func (k *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, fo
 		}
 		for _, v := range versions {
 			there, err := tx.Version(v.Table)
-			if err != nil {
+			missing := err != nil
+			if !missing && forCopy && differ(there, v) != "" && k.unfinished(v.Table) {
+				if err := tx.Drop(v.Table); err != nil {
+					return err
+				}
+				missing = true
+			}
+			if missing {
 				if err := tx.Create(bare(v)); err != nil {
 					return err
 				}
@@ -160,6 +167,18 @@ func (k *sink) clear(tx *Tx, versions []*waybill.TableVersion, gone map[waybill.
 		gone[name] = true
 	}
 	return nil
+}
+
+// unfinished reports whether the table was made by a copy, of whatever stream, that is not complete.
+func (k *sink) unfinished(name waybill.TableName) bool {
+	k.store.mu.Lock()
+	defer k.store.mu.Unlock()
+	for _, r := range k.store.records {
+		if r.prepared[name] {
+			return true
+		}
+	}
+	return false
 }
 
 // bare returns the structure that rows are loaded into: columns only, with an identity of the target's own.

@@ -154,8 +154,19 @@ func (c *source) Next(ctx context.Context) (waybill.ChangeBatch, error) {
 		case <-ctx.Done():
 		case <-c.woken:
 		case <-timer.C:
-			return waybill.ChangeBatch{Position: c.store.position(c.next), Heartbeat: true, Committed: time.Now()}, nil
+			c.beat()
+			timer.Reset(idle)
 		}
+	}
+}
+
+// beat leaves a sign of life in the history, so that an idle store moves on.
+func (c *source) beat() {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	if !c.session.dead {
+		c.store.history = append(c.store.history, commit{at: time.Now()})
+		c.store.wake()
 	}
 }
 
@@ -210,6 +221,7 @@ func (c *source) part() waybill.ChangeBatch {
 // take adds the transaction after next to the batch.
 func (c *source) take(b *waybill.ChangeBatch, changes []waybill.Change) {
 	at := c.store.history[c.next].at
+	b.Heartbeat = b.Heartbeat || len(c.store.history[c.next].changes) == 0
 	c.next++
 	b.Changes = append(b.Changes, lend(changes)...)
 	b.Position = c.store.position(c.next)

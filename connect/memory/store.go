@@ -102,6 +102,16 @@ func (s *Store) Records() []string {
 	return slices.Sorted(maps.Keys(s.records))
 }
 
+// Recorded returns how far a stream has come in the store as its target.
+func (s *Store) Recorded(stream string) waybill.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.records[stream]; r != nil {
+		return r.position
+	}
+	return ""
+}
+
 // Position returns the end of the history.
 func (s *Store) Position() waybill.Position {
 	s.mu.Lock()
