@@ -215,7 +215,10 @@ func publicationRefusal(op string, err error) error {
 	if !ok {
 		return err
 	}
-	if sqlState(err) == "42501" {
+	switch sqlState(err) {
+	case "42710", "42P01", "3F000": // somebody renamed, moved or dropped a table after it was looked up
+		known.Fault, known.Hint = waybill.Passing, ""
+	case "42501":
 		known.Fault, known.Hint = waybill.Setup, "the user of the url must own the tables and have CREATE on the database: GRANT CREATE ON DATABASE ... TO <user of the url>; ALTER TABLE ... OWNER TO <user of the url> (or a role it is a member of)"
 	}
 	return known
