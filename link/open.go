@@ -66,9 +66,10 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 		if o.Position, err = s.earliest(progress.Copied); err != nil {
 			return false, err
 		}
-		// Tables that were forgotten before the stream began are copied again beside it, like later ones:
-		// what they are at the target must be made to fit first.
-		if missing = !s.anyPending(); !missing {
+		// What is left of a copy that was cut off is copied beside the stream, like later tables: a new view would
+		// be ahead of the tables that are at the target already, and a name or partition of theirs may be another's
+		// there. Tables that were forgotten before the stream began must be made to fit first, too.
+		if missing = len(progress.Copied) == 0 && !s.anyPending(); !missing {
 			if err := s.sink.Prepare(ctx, nil, true); err != nil {
 				return false, fmt.Errorf("clear away an unfinished copy: %w", err)
 			}
