@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 )
 
 const (
-	wireBuffer = 256 << 10 // bytes read at once from a replication connection
-	wireKeep   = 4 << 20   // a buffer that one large message made longer than this is let go
+	wireBuffer = 1 << 20 // bytes read at once from a replication connection
+	wireKeep   = 4 << 20 // a buffer that one large message made longer than this is let go
 )
 
 // serverEpoch is where the server's clock starts: 2000-01-01 UTC.
@@ -80,6 +81,28 @@ func (c *replication) fill(n int) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// wait lets the network bring more for a while and reports whether it did. What is wrong with the connection is
+// left for next to find.
+func (c *replication) wait(ctx context.Context, while time.Duration) bool {
+	time.Sleep(while)
+	if c.r > 0 {
+		c.compact(0)
+	}
+	if c.w == len(c.buffer) {
+		return true
+	}
+	if c.conn.SetReadDeadline(time.Now().Add(while)) != nil {
+		return false
+	}
+	n, err := c.conn.Read(c.buffer[c.w:])
+	c.w += n
+	deadline := time.Time{}
+	if ctx.Err() != nil {
+		deadline = time.Unix(1, 0) // the context's end may have set it just before
+	}
+	return c.conn.SetReadDeadline(deadline) == nil && (err == nil || n > 0)
 }
 
 // compact moves what is unread to the front of a buffer that can hold n bytes.

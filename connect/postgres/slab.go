@@ -11,8 +11,8 @@ import (
 // The bounds of what is decoded ahead of the caller (invariant 7): a slab ends at either of the first two, and
 // one is filled, slabQueue wait and one is in the caller's hands.
 const (
-	slabChanges = 50_000
-	slabBytes   = 8 << 20
+	slabChanges = 100_000
+	slabBytes   = 24 << 20
 	slabQueue   = 1
 
 	valueChunk = 16 << 10 // values allocated at once
