@@ -207,7 +207,7 @@ type UserType struct {
 	Name       TableName `json:"name"`
 	Kind       string    `json:"kind"`                // enum, domain, composite, range, extension
 	Definition string    `json:"definition,omitzero"` // complete CREATE statement in the dialect
-	Labels     []string  `json:"labels,omitzero"`     // of an enum, in order
+	Labels     []string  `json:"labels,omitzero"`     // of an enum, in order; of a domain its clauses, of a composite its attributes, in the dialect
 	Extension  string    `json:"extension,omitzero"`  // the extension that brings it
 }
 

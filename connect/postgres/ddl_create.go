@@ -1,71 +1,98 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/waybill-data/waybill"
 )
 
-// createStatements create a bare table: its schema, types and sequences, its columns and its partitions, but
-// no key, index, constraint or default that a load would have to keep up. They may be run again.
+// createStatements returns what makes a table that is not there: schemas, extensions, types, sequences, then
+// the bare table with its partitions. It has no key, index, constraint, default or identity; those are
+// completeStatements'.
 func createStatements(v *waybill.TableVersion) []string {
-	statements := []string{"CREATE SCHEMA IF NOT EXISTS " + quoteName(v.Table.Schema)}
-	for _, t := range v.Types {
-		statements = append(append(statements, createType(t)), addLabels(t)...)
-	}
+	statements := typeStatements(v)
 	for _, s := range v.Sequences {
-		if !isIdentity(v, s.Column) {
-			statements = append(statements, "CREATE SCHEMA IF NOT EXISTS "+quoteName(s.Name.Schema),
-				"CREATE SEQUENCE IF NOT EXISTS "+quoteTable(s.Name)+" "+s.Definition)
+		if !feedsIdentity(v, s) {
+			statements = append(statements, createSequence(s))
 		}
 	}
-	columns := make([]string, len(v.Columns))
-	for i := range v.Columns {
-		columns[i] = columnDefinition(&v.Columns[i])
-	}
-	create := "CREATE TABLE " + quoteTable(v.Table) + " (" + strings.Join(columns, ", ") + ")"
-	if v.Partitions != nil {
-		create += " PARTITION BY " + v.Partitions.By
-	}
-	statements = append(statements, create)
-	return append(statements, createPartitions(v.Table, v.Partitions)...)
+	statements = append(statements, createTable(v))
+	return append(statements, createParts(v.Table, v.Partitions)...)
 }
 
-func createPartitions(parent waybill.TableName, p *waybill.Partitioning) []string {
-	if p == nil {
-		return nil
-	}
+func createSequence(s waybill.OwnedSequence) string {
+	return "CREATE SEQUENCE IF NOT EXISTS " + quoteTable(s.Name) + " " + s.Definition
+}
+
+// typeStatements returns the schemas and types of a table.
+func typeStatements(v *waybill.TableVersion) []string {
 	var statements []string
-	for _, part := range p.Parts {
-		statements = append(statements, createPartition(parent, part)...)
+	for _, schema := range schemasOf(v) {
+		statements = append(statements, createSchema(schema))
+	}
+	for _, t := range v.Types {
+		switch {
+		case t.Extension != "":
+			statements = append(statements, "CREATE EXTENSION IF NOT EXISTS "+quoteName(t.Extension)+" SCHEMA "+quoteName(t.Name.Schema)+" CASCADE")
+		case t.Kind == "enum":
+			statements = append(statements, createEnum(t))
+		case t.Definition != "":
+			statements = append(statements, guarded("to_regtype("+quoteLiteral(quoteTable(t.Name))+") IS NULL", t.Definition))
+		}
 	}
 	return statements
 }
 
-func createPartition(parent waybill.TableName, part waybill.Partition) []string {
-	create := "CREATE TABLE " + quoteTable(part.Table) + " PARTITION OF " + quoteTable(parent) + " " + part.Bound
-	if part.Nested != nil {
-		create += " PARTITION BY " + part.Nested.By
-	}
-	statements := []string{"CREATE SCHEMA IF NOT EXISTS " + quoteName(part.Table.Schema), create}
-	return append(statements, createPartitions(part.Table, part.Nested)...)
+// createSchema asks first: CREATE SCHEMA needs a right on the database even where it has nothing to do.
+func createSchema(name string) string {
+	return guarded("NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = "+quoteLiteral(name)+")", "CREATE SCHEMA "+quoteName(name))
 }
 
-// columnDefinition is a column as CREATE TABLE and ADD COLUMN take it, without its default: that comes with
-// completeStatements, or with the statement that adds the column.
-func columnDefinition(c *waybill.Column) string {
-	text := quoteName(c.Name) + " " + c.Type.Native
-	if c.Collation != "" {
-		text += " COLLATE " + c.Collation
+// createEnum makes an enum, in the place of one that lacks labels and that nothing uses any more.
+func createEnum(t waybill.UserType) string {
+	name := quoteLiteral(quoteTable(t.Name))
+	lacks := "NOT ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = to_regtype(" + name + ")) @> " + quoteLiteral(textArray(t.Labels)) + "::text[]"
+	return block("", "IF to_regtype("+name+") IS NOT NULL AND "+lacks+" THEN\nDROP TYPE "+quoteTable(t.Name)+";\nEND IF;\nIF to_regtype("+name+") IS NULL THEN\n"+
+		t.Definition+";\nEND IF;")
+}
+
+// schemasOf returns the schemas that a table and what belongs to it are in; those that every server has aside.
+func schemasOf(v *waybill.TableVersion) []string {
+	names := []string{v.Table.Schema}
+	for _, t := range v.Types {
+		names = append(names, t.Name.Schema)
 	}
+	for _, s := range v.Sequences {
+		names = append(names, s.Name.Schema)
+	}
+	for _, p := range partIDs(v.Partitions) {
+		names = append(names, p.Table.Schema)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "pg_catalog" })
+}
+
+func createTable(v *waybill.TableVersion) string {
+	columns := make([]string, len(v.Columns))
+	for i, c := range v.Columns {
+		columns[i] = columnDefinition(c)
+	}
+	statement := "CREATE TABLE " + quoteTable(v.Table) + " (" + strings.Join(columns, ", ") + ")"
+	if v.Partitions != nil {
+		statement += " PARTITION BY " + v.Partitions.By
+	}
+	return statement
+}
+
+// columnDefinition writes a column without its default: name, type, collation, generation, NOT NULL.
+func columnDefinition(c waybill.Column) string {
+	text := quoteName(c.Name) + " " + columnType(c)
 	switch c.Generated {
 	case waybill.Stored:
 		text += " GENERATED ALWAYS AS (" + c.Default + ") STORED"
 	case waybill.Virtual:
 		text += " GENERATED ALWAYS AS (" + c.Default + ") VIRTUAL"
-	case waybill.IdentityAlways, waybill.IdentityByDefault:
-		// BY DEFAULT also where the source has ALWAYS: the link must be able to write and update values.
-		text += " GENERATED BY DEFAULT AS IDENTITY"
 	}
 	if c.NotNull {
 		text += " NOT NULL"
@@ -73,174 +100,73 @@ func columnDefinition(c *waybill.Column) string {
 	return text
 }
 
-func isIdentity(v *waybill.TableVersion, column string) bool {
-	i := v.Column(column)
-	return i >= 0 && (v.Columns[i].Generated == waybill.IdentityAlways || v.Columns[i].Generated == waybill.IdentityByDefault)
-}
-
-// ifMissing runs statements in one block where a condition finds nothing.
-func ifMissing(condition string, statements ...string) string {
-	body := "BEGIN IF NOT EXISTS (" + condition + ") THEN\n"
-	for _, s := range statements {
-		body += "EXECUTE " + quoteLiteral(s) + ";\n"
+func columnType(c waybill.Column) string {
+	if c.Collation != "" {
+		return c.Type.Native + " COLLATE " + c.Collation
 	}
-	return "DO " + quoteLiteral(body+"END IF; END")
+	return c.Type.Native
 }
 
-func typeExists(name waybill.TableName) string {
-	return "SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = " +
-		quoteLiteral(name.Schema) + " AND t.typname = " + quoteLiteral(name.Name)
-}
-
-func createType(t waybill.UserType) string {
-	if t.Kind == "extension" {
-		return ifMissing("SELECT FROM pg_catalog.pg_extension WHERE extname = "+quoteLiteral(t.Extension),
-			"CREATE SCHEMA IF NOT EXISTS "+quoteName(t.Name.Schema),
-			"CREATE EXTENSION IF NOT EXISTS "+quoteName(t.Extension)+" SCHEMA "+quoteName(t.Name.Schema)+" CASCADE")
-	}
-	return ifMissing(typeExists(t.Name), "CREATE SCHEMA IF NOT EXISTS "+quoteName(t.Name.Schema), t.Definition)
-}
-
-// addLabels gives an enum that was there already, made for another table or an earlier copy, the labels that it
-// lacks.
-func addLabels(t waybill.UserType) []string {
-	if t.Kind != "enum" {
+// createParts creates the partitions below a table, parents first.
+func createParts(parent waybill.TableName, p *waybill.Partitioning) []string {
+	if p == nil {
 		return nil
 	}
 	var statements []string
-	for i, label := range t.Labels {
-		place := ""
-		if i > 0 {
-			place = " AFTER " + quoteLiteral(t.Labels[i-1])
-		}
-		statements = append(statements, ifMissing("SELECT FROM pg_catalog.pg_enum WHERE enumtypid = "+quoteLiteral(quoteTable(t.Name))+
-			"::pg_catalog.regtype AND enumlabel = "+quoteLiteral(label), "ALTER TYPE "+quoteTable(t.Name)+" ADD VALUE "+quoteLiteral(label)+place))
+	for _, part := range p.Parts {
+		statements = append(statements, createPart(parent, part)...)
 	}
 	return statements
 }
 
-// completeStatements give a loaded table what createStatements left out, foreign keys excepted. They may be
-// run again.
-func completeStatements(v *waybill.TableVersion) []string {
-	var statements []string
-	for _, c := range v.Constraints {
-		if c.Kind != waybill.ForeignKey {
-			statements = append(statements, addConstraint(v.Table, c))
-		}
+func createPart(parent waybill.TableName, part waybill.Partition) []string {
+	statement := "CREATE TABLE " + quoteTable(part.Table) + " PARTITION OF " + quoteTable(parent) + " " + part.Bound
+	if part.Nested != nil {
+		statement += " PARTITION BY " + part.Nested.By
 	}
-	for _, x := range v.Indexes {
-		statements = append(statements, createIndex(v.Table, x))
-	}
-	for _, s := range v.Sequences {
-		if i := v.Column(s.Column); i >= 0 && !isIdentity(v, s.Column) {
-			statements = append(statements, "ALTER SEQUENCE "+quoteTable(s.Name)+" OWNED BY "+quoteTable(v.Table)+"."+quoteName(s.Column))
-		}
-	}
-	for i := range v.Columns {
-		if c := &v.Columns[i]; c.Generated == waybill.ByDefault && c.Default != "" {
-			statements = append(statements, setDefault(v.Table, c))
-		}
-	}
-	statements = append(statements, identityOptions(v)...)
-	statements = append(statements, replicaIdentity(v)...)
-	return append(statements, commentStatements(nil, v)...)
+	return append([]string{statement}, createParts(part.Table, part.Nested)...)
 }
 
-func setDefault(table waybill.TableName, c *waybill.Column) string {
-	alter := "ALTER TABLE " + quoteTable(table) + " ALTER COLUMN " + quoteName(c.Name)
-	if c.Default == "" {
-		return alter + " DROP DEFAULT"
-	}
-	return alter + " SET DEFAULT " + c.Default
+// feedsIdentity reports whether a sequence belongs to an identity column, which brings it along.
+func feedsIdentity(v *waybill.TableVersion, s waybill.OwnedSequence) bool {
+	i := v.Column(s.Column)
+	return i >= 0 && isIdentity(v.Columns[i])
 }
 
-// identityOption turns the options of a sequence into those of ALTER COLUMN. The type is the column's own.
-var identityOption = strings.NewReplacer("AS bigint ", "", "AS integer ", "", "AS smallint ", "", "INCREMENT", "SET INCREMENT",
-	"MINVALUE", "SET MINVALUE", "MAXVALUE", "SET MAXVALUE", "START", "SET START", "CACHE", "SET CACHE", "CYCLE", "SET CYCLE")
-
-// identityOptions gives identity columns the options of the source's sequences. The sequence's own name is the
-// target's to choose.
-func identityOptions(v *waybill.TableVersion) []string {
-	var statements []string
-	for _, s := range v.Sequences {
-		if !isIdentity(v, s.Column) {
-			continue
-		}
-		statements = append(statements, "ALTER TABLE "+quoteTable(v.Table)+" ALTER COLUMN "+quoteName(s.Column)+" "+identityOption.Replace(s.Definition))
-	}
-	return statements
+func isIdentity(c waybill.Column) bool {
+	return c.Generated == waybill.IdentityAlways || c.Generated == waybill.IdentityByDefault
 }
 
-// replicaIdentity keeps at the target how rows are told apart at the source, so that the target can be a source.
-func replicaIdentity(v *waybill.TableVersion) []string {
-	if v.Identity == waybill.IdentityFull {
-		return []string{"ALTER TABLE " + quoteTable(v.Table) + " REPLICA IDENTITY FULL"}
-	}
-	return nil
+// guarded runs a statement where a condition holds.
+func guarded(condition, statement string) string {
+	return block("", "IF "+condition+" THEN\n"+statement+";\nEND IF;")
 }
 
-// foreignKeyStatements add a table's foreign keys. Rows are not checked one by one: the source has checked them.
-func foreignKeyStatements(v *waybill.TableVersion) []string {
-	var statements []string
-	for _, c := range v.Constraints {
-		if c.Kind == waybill.ForeignKey {
-			statements = append(statements, addConstraint(v.Table, c))
-		}
+// block writes an anonymous block. Its quoting is chosen so that nothing in the body ends it.
+func block(declare, body string) string {
+	quote := "$waybill$"
+	for strings.Contains(declare+body, quote) {
+		quote = quote[:len(quote)-1] + "_$"
 	}
-	return statements
+	if declare != "" {
+		declare = "DECLARE " + declare + "\n"
+	}
+	return "DO " + quote + "\n" + declare + "BEGIN\n" + body + "\nEND\n" + quote
 }
 
-func addConstraint(table waybill.TableName, c waybill.Constraint) string {
-	exists := "SELECT FROM pg_catalog.pg_constraint WHERE conname = " + quoteLiteral(c.Name) + " AND conrelid = " +
-		quoteLiteral(quoteTable(table)) + "::pg_catalog.regclass"
-	add := "ALTER TABLE " + quoteTable(table) + " ADD CONSTRAINT " + quoteName(c.Name) + " " + c.Definition
-	if c.Comment == "" {
-		return ifMissing(exists, add)
-	}
-	return ifMissing(exists, add, commentOnConstraint(table, c))
+// regclass writes a table as a constant that is resolved when the statement runs.
+func regclass(t waybill.TableName) string {
+	return quoteLiteral(quoteTable(t)) + "::pg_catalog.regclass"
 }
 
-func commentOnConstraint(table waybill.TableName, c waybill.Constraint) string {
-	return "COMMENT ON CONSTRAINT " + quoteName(c.Name) + " ON " + quoteTable(table) + " IS " + literalOrNull(c.Comment)
-}
-
-func indexName(table waybill.TableName, x waybill.Index) string {
-	return quoteTable(waybill.TableName{Schema: table.Schema, Name: x.Name})
-}
-
-func createIndex(table waybill.TableName, x waybill.Index) string {
-	exists := "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = " +
-		quoteLiteral(table.Schema) + " AND c.relname = " + quoteLiteral(x.Name) + " AND c.relkind IN ('i', 'I')"
-	if x.Comment == "" {
-		return ifMissing(exists, x.Definition)
+// flatten lists the partitions of a tree, those nearest the root first.
+func flatten(p *waybill.Partitioning) []waybill.Partition {
+	if p == nil {
+		return nil
 	}
-	return ifMissing(exists, x.Definition, "COMMENT ON INDEX "+indexName(table, x)+" IS "+literalOrNull(x.Comment))
-}
-
-func literalOrNull(s string) string {
-	if s == "" {
-		return "NULL"
+	var parts []waybill.Partition
+	for _, part := range p.Parts {
+		parts = append(append(parts, part), flatten(part.Nested)...)
 	}
-	return quoteLiteral(s)
-}
-
-// commentStatements turn the comments of one version into those of another; before is nil for a new table.
-func commentStatements(before, after *waybill.TableVersion) []string {
-	var statements []string
-	old, oldColumns := "", map[int]string{}
-	if before != nil {
-		old = before.Comment
-		for _, c := range before.Columns {
-			oldColumns[c.ID] = c.Comment
-		}
-	}
-	if after.Comment != old {
-		statements = append(statements, "COMMENT ON TABLE "+quoteTable(after.Table)+" IS "+literalOrNull(after.Comment))
-	}
-	for _, c := range after.Columns {
-		if c.Comment != oldColumns[c.ID] {
-			statements = append(statements, "COMMENT ON COLUMN "+quoteTable(after.Table)+"."+quoteName(c.Name)+" IS "+literalOrNull(c.Comment))
-		}
-	}
-	return statements
+	return parts
 }

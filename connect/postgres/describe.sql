@@ -104,8 +104,17 @@ json_build_object(
       'name', t.typname,
       'kind', t.typtype,
       'extension', e.extname,
-      'labels', CASE WHEN t.typtype = 'e' THEN (
-        SELECT json_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = t.oid) END,
+      'labels', CASE t.typtype WHEN 'e' THEN (
+        SELECT json_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = t.oid)
+        WHEN 'd' THEN (
+        SELECT json_agg(l.clause ORDER BY l.place, l.clause) FROM (
+          SELECT 1 AS place, 'DEFAULT ' || pg_get_expr(t.typdefaultbin, 0) AS clause
+          UNION ALL SELECT 2, 'NOT NULL' WHERE t.typnotnull
+          UNION ALL SELECT 3, 'CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid)
+            FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') l WHERE l.clause IS NOT NULL)
+        WHEN 'c' THEN (
+        SELECT json_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum)
+          FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) END,
       'definition', CASE WHEN e.extname IS NOT NULL THEN NULL
         WHEN t.typtype = 'e' THEN 'CREATE TYPE ' || quote_ident(tn.nspname) || '.' || quote_ident(t.typname) || ' AS ENUM (' || (
           SELECT coalesce(string_agg(quote_literal(l.enumlabel), ', ' ORDER BY l.enumsortorder), '')

@@ -180,20 +180,25 @@ func (d *derivation) become(t touched, after *waybill.TableVersion, rewrite int)
 	s := &waybill.Shape{Before: before, After: after}
 	s.Reason = d.reload(t, s, rewrite, now)
 	s.Reload = s.Reason != ""
-	if before == nil || s.Reload || len(s.Steps()) > 0 {
+	var left []*waybill.Shape
+	if before != nil {
+		left = d.detached(before, now)
+	}
+	if before == nil || s.Reload || len(s.Steps()) > 0 || !slices.Equal(before.Sequences, after.Sequences) {
 		d.add(s)
 	}
-	if before != nil {
-		d.detach(before, now)
+	for _, l := range left {
+		d.add(l)
 	}
 }
 
-// detach makes partitions that left a table, and were not dropped, tables of their own. The event does not
+// detached makes partitions that left a table, and were not dropped, tables of their own. The event does not
 // show their structure: it is the root's until their next change, and their rows are copied.
-func (d *derivation) detach(before *waybill.TableVersion, now map[string]waybill.Partition) {
+func (d *derivation) detached(before *waybill.TableVersion, now map[string]waybill.Partition) []*waybill.Shape {
+	var shapes []*waybill.Shape
 	was := partIDs(before.Partitions)
 	for _, id := range slices.Sorted(maps.Keys(was)) {
-		if _, still := now[id]; still || d.dropped(id) {
+		if _, still := now[id]; still || d.dropped(id) || !topmost(before.Partitions, now, id) {
 			continue
 		}
 		after := *before
@@ -204,8 +209,23 @@ func (d *derivation) detach(before *waybill.TableVersion, now map[string]waybill
 				after.Constraints = append(after.Constraints, c)
 			}
 		}
-		d.add(&waybill.Shape{After: &after, Inferred: true, Reload: true, Reason: "detached from " + before.Table.String()})
+		shapes = append(shapes, &waybill.Shape{After: &after, Inferred: true, Reload: true, Reason: "detached from " + before.Table.String()})
 	}
+	return shapes
+}
+
+// topmost reports whether a partition that left did so by itself and not as a part of one that left.
+func topmost(p *waybill.Partitioning, now map[string]waybill.Partition, id string) bool {
+	for _, part := range p.Parts {
+		if part.ID == id {
+			return true
+		}
+		if _, inside := partIDs(part.Nested)[id]; inside {
+			_, stays := now[part.ID]
+			return stays && topmost(part.Nested, now, id)
+		}
+	}
+	return false
 }
 
 func (d *derivation) dropped(id string) bool {
@@ -217,6 +237,9 @@ func (d *derivation) sorted() []*waybill.TableVersion {
 	return slices.SortedFunc(maps.Values(d.known), func(a, b *waybill.TableVersion) int { return strings.Compare(a.ID, b.ID) })
 }
 
+// creations are the commands that make tables. A table that comes up in another one was there before.
+var creations = []string{"CREATE TABLE", "CREATE TABLE AS", "SELECT INTO", "CREATE SCHEMA"}
+
 // reload returns why the rows that are there must be copied again, or "".
 func (d *derivation) reload(t touched, s *waybill.Shape, rewrite int, now map[string]waybill.Partition) string {
 	switch {
@@ -226,6 +249,8 @@ func (d *derivation) reload(t touched, s *waybill.Shape, rewrite int, now map[st
 		return "it held rows before it was followed (" + d.event.tag + ")"
 	case len(t.Filled) > 0 && len(t.Joined) > 0:
 		return "it held rows before the log carried them"
+	case s.Before == nil && !slices.Contains(creations, d.event.tag):
+		return "it was there before it was followed (" + d.event.tag + ")"
 	case s.Before == nil:
 		return ""
 	case rewrite&rewriteColumn != 0 && !d.plainCast(s):
@@ -271,12 +296,16 @@ func (d *derivation) plainCast(s *waybill.Shape) bool {
 		switch {
 		case !c.Writable():
 			computed++
-		case !known || !(numericTypes.MatchString(from) && numericTypes.MatchString(to) ||
-			characterType.MatchString(from) && characterType.MatchString(to)):
+		case !known || !plainTypes(from, to):
 			return false
 		}
 	}
 	return known && changed > 0 || changed > 0 && changed == computed
+}
+
+// plainTypes reports whether a cast between types is the same in every session.
+func plainTypes(from, to string) bool {
+	return numericTypes.MatchString(from) && numericTypes.MatchString(to) || characterType.MatchString(from) && characterType.MatchString(to)
 }
 
 func columnByID(v *waybill.TableVersion, id int) int {

@@ -72,6 +72,9 @@ func (a *apply) reshape(ctx context.Context, c *waybill.Change) error {
 		return err
 	}
 	s := a.sink
+	if err := s.runAhead(ctx, c.Shape); err != nil {
+		return err
+	}
 	statements, err := reshapeStatements(c.Shape)
 	if err != nil {
 		return classify("change structure of", c.Shape.Table(), err)
