@@ -237,6 +237,8 @@ func (p *play) prove(ctx context.Context) error {
 	tally := &p.world.Tally
 	p.report.Written = Written{Committed: tally.Committed.Load(), RolledBack: tally.RolledBack.Load(), Refused: tally.Refused.Load(), Rows: tally.Rows.Load()}
 	p.report.Reshapes, p.report.Kinds = tally.Reshapes.Load(), tally.Kinds()
+	p.report.RolledBack = p.report.Kinds[kindRolledBack]
+	delete(p.report.Kinds, kindRolledBack)
 	p.report.Carried = p.counter.totals()
 	p.report.Versions, err = p.stage.Versions(ctx)
 	if err != nil {

@@ -16,25 +16,27 @@ import (
 
 // Report is what the demonstration showed.
 type Report struct {
-	Source    string           `json:"source_version"`
-	Target    string           `json:"target_version"`
-	Seed      uint64           `json:"seed"`
-	Tables    int              `json:"tables"`
-	Loaded    int64            `json:"rows_loaded"`
-	Written   Written          `json:"written"`
-	Carried   Carried          `json:"carried"`
-	Kills     int              `json:"kills"`
-	Reshapes  int64            `json:"structure_changes"`
-	Kinds     map[string]int64 `json:"structure_change_kinds"`
-	Versions  map[string]int   `json:"table_versions"`
-	CatchUp   float64          `json:"catch_up_seconds"` // after the last write
-	Verdict   Verdict          `json:"verdict"`
-	Ledger    string           `json:"ledger"`
-	Seconds   float64          `json:"seconds"`
-	Dir       string           `json:"dir"`
-	Config    string           `json:"config"`
-	SourceURL string           `json:"source_url"`
-	TargetURL string           `json:"target_url"`
+	Source   string           `json:"source_version"`
+	Target   string           `json:"target_version"`
+	Seed     uint64           `json:"seed"`
+	Tables   int              `json:"tables"`
+	Loaded   int64            `json:"rows_loaded"`
+	Written  Written          `json:"written"`
+	Carried  Carried          `json:"carried"`
+	Kills    int              `json:"kills"`
+	Reshapes int64            `json:"structure_changes"`
+	Kinds    map[string]int64 `json:"structure_change_kinds"`
+	// RolledBack are structure changes that must leave no trace.
+	RolledBack int64          `json:"structure_changes_rolled_back"`
+	Versions   map[string]int `json:"table_versions"`
+	CatchUp    float64        `json:"catch_up_seconds"` // after the last write
+	Verdict    Verdict        `json:"verdict"`
+	Ledger     string         `json:"ledger"`
+	Seconds    float64        `json:"seconds"`
+	Dir        string         `json:"dir"`
+	Config     string         `json:"config"`
+	SourceURL  string         `json:"source_url"`
+	TargetURL  string         `json:"target_url"`
 }
 
 // Written is what was done to the source.
@@ -185,14 +187,15 @@ func (r *Report) Print(w io.Writer) {
 		fmt.Fprintf(w, "  %-18s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(w, "\nPostgreSQL %s to PostgreSQL %s, seed %d\n\n", r.Source, r.Target, r.Seed)
-	line("first copy", "%s rows, while they were being changed", thousands(r.Carried.RowsCopied))
+	line("copied", "%s rows while they were being changed: the first copy, and tables that had to be copied again", thousands(r.Carried.RowsCopied))
 	line("written", "%s rows in %s transactions; %s rolled back, %s refused by a rule", thousands(r.Written.Rows),
 		thousands(r.Written.Committed), thousands(r.Written.RolledBack), thousands(r.Written.Refused))
-	line("carried", "%s row changes in %s transactions, up to %s changes/s", thousands(r.Carried.Changes), thousands(r.Carried.Transactions),
-		thousands(int64(r.Carried.Rate)))
-	line("delay", "p50 %s, p99 %s in the last minute, kills included", duration(r.Carried.DelayP50), duration(r.Carried.DelayP99))
+	line("carried", "%s row changes in %s transactions, %s changes/s (as fast as they were made)", thousands(r.Carried.Changes),
+		thousands(r.Carried.Transactions), thousands(int64(r.Carried.Rate)))
+	line("delay", "p50 %s, p99 %s, from commit at the source to durable at the target, since the last kill",
+		duration(r.Carried.DelayP50), duration(r.Carried.DelayP99))
 	line("caught up", "%s after the last write", duration(r.CatchUp))
-	line("structure changes", "%d of %d kinds, in their place between the rows", r.Reshapes, len(r.Kinds))
+	line("structure changes", "%d of %d kinds, each in its place between the rows; %d rolled back", r.Reshapes, len(r.Kinds), r.RolledBack)
 	line("", "%s", strings.Join(wrap(sorted(r.Kinds), 90), "\n"+strings.Repeat(" ", 21)))
 	line("table versions", "%s", strings.Join(wrap(sorted(r.Versions), 90), "\n"+strings.Repeat(" ", 21)))
 	line("kills survived", "%d", r.Kills)

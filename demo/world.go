@@ -57,7 +57,9 @@ func (t *Tally) Kinds() map[string]int64 {
 }
 
 func (t *Tally) reshaped(kind string) {
-	t.Reshapes.Add(1)
+	if kind != kindRolledBack {
+		t.Reshapes.Add(1)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.kinds == nil {
