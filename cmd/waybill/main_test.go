@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"sql": func(ts *testscript.TestScript, _ bool, args []string) {
 				dbtest.Exec(t, ts.Getenv(args[0]), args[1:]...)
 			},
+			"until": until,
 			"await": func(ts *testscript.TestScript, _ bool, args []string) { await(t, ts, args) },
 			"json":  validJSON,
 		},
@@ -88,6 +90,22 @@ func await(t *testing.T, ts *testscript.TestScript, args []string) {
 	if got := awaitRow(t.Context(), t, ts.Getenv(args[0]), args[1], args[2]); got != args[2] {
 		ts.Fatalf("%s: %q, want %q", args[1], got, args[2])
 	}
+}
+
+// until runs a command until its output matches, because what is shown of a link is up to a second old:
+// until PATTERN PROGRAM ARG...
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 300 {
+		if err := ts.Exec(args[1], args[2:]...); err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		<-tick.C
+	}
+	ts.Fatalf("no match for %q in 30 seconds", args[0])
 }
 
 // awaitRow waits for a query's first row to be as wanted, its columns joined by |, and returns the last seen.

@@ -157,6 +157,7 @@ func TestLinkFromStartToDrop(t *testing.T) {
 	r.state("paused")
 	r.must(exitOK, "resumed at", "link", "resume", "a")
 	r.arrive(5)
+	r.must(exitOK, "paused at", "link", "pause", "a") // or a heartbeat would carry it past the position
 	at := r.shop.Position()
 	r.must(exitOK, "held at", "link", "pause", "a", "--at", string(at))
 	r.must(exitOK, `"state": "done"`, "link", "resume", "a", "-o", "json")
