@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	host, _ := os.Hostname()
-	if ctx.Err() != nil {
+	if ended(ctx) {
 		return nil
 	}
 	r.number, err = o.Ledger.BeginRun(context.WithoutCancel(ctx), waybill.Run{Kind: "link", Name: o.Name, Started: time.Now(), Version: o.Version, Host: host, Process: os.Getpid()})
@@ -154,6 +154,9 @@ func prepare(o Options) (*run, error) {
 	return &run{o: o, log: o.Log.With("link", o.Name), stats: newStats(o.Name), moved: time.Now()}, nil
 }
 
+// ended reports whether the link was asked to stop, which is no error.
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
+
 // sessions runs one session after the other until one ends for good.
 func (r *run) sessions(ctx context.Context) error {
 	const longest = 30 * time.Second
@@ -162,7 +165,7 @@ func (r *run) sessions(ctx context.Context) error {
 		before := r.moved
 		err := r.session(ctx)
 		switch {
-		case ctx.Err() != nil || errors.Is(err, errStopped):
+		case ended(ctx) || errors.Is(err, errStopped):
 			return nil
 		case errors.Is(err, errAgain):
 			continue
@@ -179,7 +182,9 @@ func (r *run) sessions(ctx context.Context) error {
 		if err := r.record(ctx, "link.retried", waybill.TableName{}, map[string]string{"error": err.Error()}); err != nil && ctx.Err() == nil {
 			return err
 		}
-		r.publish(ctx)
+		if err := r.publish(ctx); err != nil && !ended(ctx) {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
