@@ -43,6 +43,9 @@ func (s *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, a
 	}
 	var records []string
 	for _, v := range versions {
+		records = append(records, s.outgrown(v)...)
+	}
+	for _, v := range versions {
 		record, err := recordSQL(s.options.Stream, v, stateCopied, false, asOf)
 		if err != nil {
 			return err
@@ -56,6 +59,17 @@ func (s *sink) Complete(ctx context.Context, versions []*waybill.TableVersion, a
 		return err
 	}
 	return s.buildForeignKeys(ctx)
+}
+
+// outgrown removes what is recorded of a table under names that it had before it was copied again.
+func (s *sink) outgrown(v *waybill.TableVersion) []string {
+	if v.ID == "" {
+		return nil
+	}
+	older := " WHERE stream = " + quoteLiteral(s.options.Stream) + " AND (schema_name, table_name) IN (SELECT schema_name, table_name FROM waybill.version WHERE stream = " +
+		quoteLiteral(s.options.Stream) + " AND structure::pg_catalog.json->>'id' = " + quoteLiteral(v.ID) + " AND (schema_name, table_name) <> (" +
+		quoteLiteral(v.Table.Schema) + ", " + quoteLiteral(v.Table.Name) + "))"
+	return []string{"DELETE FROM waybill.loaded" + older, "DELETE FROM waybill.copied" + older, "DELETE FROM waybill.version" + older}
 }
 
 func (s *sink) completeJobs(ctx context.Context, versions []*waybill.TableVersion) ([]job, error) {

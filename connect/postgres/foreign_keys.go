@@ -37,7 +37,10 @@ func (s *sink) buildForeignKeys(ctx context.Context) error {
 	}
 	s.keys = pendingKeys{}
 	var jobs []job
-	for _, v := range progress.Versions {
+	for name, v := range progress.Versions {
+		if _, complete := progress.Copied[name]; !complete {
+			continue // it is to be copied again, and may have another name by now
+		}
 		missing := *v
 		missing.Constraints = nil
 		for _, c := range v.Constraints {
