@@ -23,21 +23,18 @@ type catchup struct {
 	from     waybill.Position // where the copy was made
 	inside   bool
 	seen     []*waybill.TableVersion
+	anew     bool             // an earlier copy is of no use
+	yielded  bool             // it ended to let the main stream do something first
 	yieldTo  waybill.Position // where the main stream must be before this is tried again
 }
 
-// chase is one table that is caught up.
+// chase is one table that is caught up. It keeps one name: where the table is called otherwise at the source
+// than at the target, or gets another name, the main stream drops what is at the target and it is made anew.
 type chase struct {
 	target  *waybill.TableVersion // what the target holds; nil: nothing
-	version *waybill.TableVersion // what the copy was made under, then as the stream changes it; nil: dropped
+	version *waybill.TableVersion // what the copy was made under, then as the stream changes it
 	name    waybill.TableName
-	earlier []earlierName // oldest first
-}
-
-// earlierName is what a table was called before a position.
-type earlierName struct {
-	before waybill.Position
-	name   waybill.TableName
+	gone    bool // it is not at the source any more
 }
 
 // joining asks the main loop to take tables over at a position. The answer is empty when it did, or the
@@ -51,15 +48,15 @@ type joining struct {
 // errOutrun says that a copy must be made anew, because the table was changed in a way the stream cannot tell.
 var errOutrun = errors.New("the table changed under its copy")
 
-// errYield says that the main stream must go on first.
-var errYield = errors.New("a table of the main stream has the name")
+// errYield says that the main stream must do something first.
+var errYield = errors.New("the main stream comes first")
 
 // chaseMissing starts a catch-up for what is pending, unless one is running or must wait.
 func (s *session) chaseMissing(ctx context.Context) {
-	if s.catching || s.after != "" && !s.reached(s.after, s.position) {
+	if s.catching || len(s.injected) > 0 || len(s.freed) > 0 || s.after != "" && !s.reached(s.after, s.position) {
 		return
 	}
-	c := &catchup{session: s, tables: map[string]*chase{}}
+	c := &catchup{session: s, tables: map[string]*chase{}, anew: s.untidy}
 	for id, t := range s.known {
 		if t.standing == pending {
 			c.tables[id] = &chase{target: t.target, name: t.name}
@@ -67,6 +64,12 @@ func (s *session) chaseMissing(ctx context.Context) {
 	}
 	if len(c.tables) == 0 {
 		return
+	}
+	for _, t := range c.tables {
+		if t.target != nil {
+			s.claims.free(t.target.Table)
+			s.claims.catch(t.target.Table)
+		}
 	}
 	s.catching = true
 	s.group.Go(func() error {
@@ -78,46 +81,76 @@ func (s *session) chaseMissing(ctx context.Context) {
 	})
 }
 
-// sweep looks at what a catch-up of a killed process left. Where it had joined, or there is nothing to catch
-// up any more, it is removed; else its knowledge of the target is taken over.
+// sweep looks at what a catch-up of a killed process left. Where it had joined, or nothing is left but its
+// stream, it is removed; else its knowledge of the target is taken over.
 func (s *session) sweep(ctx context.Context) error {
-	s.leftover = map[string]*waybill.TableVersion{}
-	joined := !s.anyPending()
-	if !joined {
-		progress, err := s.catchUpProgress(ctx)
-		if err != nil {
-			return err
-		}
-		for _, v := range progress.Versions {
-			s.leftover[identity(v)] = v
-		}
+	left, err := s.catchUpLeft(ctx)
+	if err != nil {
+		return err
 	}
-	for id := range s.leftover {
-		joined = joined || s.known[id] != nil && s.known[id].standing == following
+	joined := len(left) == 0
+	there, err := s.atTarget(ctx, left)
+	if err != nil {
+		return err
+	}
+	for _, v := range left {
+		t := s.known[identity(v)]
+		joined = joined || t != nil && t.standing == following
 	}
 	if joined {
-		clear(s.leftover)
 		return s.dropCatchUp(ctx)
 	}
-	for id, v := range s.leftover {
-		if s.claims.has(v.Table) {
-			delete(s.leftover, id) // it made room for a table of the main stream
-			v = nil
+	for _, v := range left {
+		t := s.known[identity(v)]
+		if t == nil {
+			t = &table{standing: pending, name: v.Table}
+			s.known[identity(v)] = t
 		}
-		if t := s.known[id]; t != nil {
-			t.target = v
+		// Where it is not there, or the main stream has the name, the table made room for another one.
+		if t.target = v; !there[v.Table] || s.claims.has(v.Table) {
+			t.target = nil
 		}
 	}
 	return nil
 }
 
-func (s *session) catchUpProgress(ctx context.Context) (waybill.Progress, error) {
+// atTarget looks which of the tables there are.
+func (s *session) atTarget(ctx context.Context, tables map[waybill.TableName]*waybill.TableVersion) (map[waybill.TableName]bool, error) {
+	there := map[waybill.TableName]bool{}
+	if len(tables) == 0 {
+		return there, nil
+	}
+	if s.o.Target.Connector.OpenView == nil {
+		for name := range tables {
+			there[name] = true
+		}
+		return there, nil
+	}
+	view, err := s.o.Target.Connector.OpenView(ctx, s.o.Target.Endpoint, waybill.ViewOptions{Log: s.log})
+	if err != nil {
+		return nil, fmt.Errorf("look at the target's tables: %w", err)
+	}
+	defer view.Close()
+	names, err := view.Tables(ctx)
+	for _, name := range names {
+		there[name] = true
+	}
+	return there, err
+}
+
+// catchUpLeft returns the tables that an earlier catch-up has at the target, after clearing away those whose
+// copy is not complete.
+func (s *session) catchUpLeft(ctx context.Context) (map[waybill.TableName]*waybill.TableVersion, error) {
 	sink, err := s.o.Target.Connector.OpenSink(ctx, s.o.Target.Endpoint, waybill.SinkOptions{Stream: CatchUp(s.o.Name), Takeover: true, Log: s.log})
 	if err != nil {
-		return waybill.Progress{}, fmt.Errorf("look at an earlier catch-up: %w", err)
+		return nil, fmt.Errorf("look at an earlier catch-up: %w", err)
 	}
-	progress, err := sink.Resume(ctx)
-	return progress, errors.Join(err, sink.Close())
+	err = sink.Prepare(ctx, nil, true)
+	var progress waybill.Progress
+	if err == nil {
+		progress, err = sink.Resume(ctx)
+	}
+	return progress.Versions, errors.Join(err, sink.Close())
 }
 
 func (s *session) dropCatchUp(ctx context.Context) error {
@@ -138,6 +171,7 @@ func (c *catchup) run(ctx context.Context) error {
 		err := errors.Join(c.copyAndFollow(ctx), c.close())
 		switch {
 		case errors.Is(err, errYield):
+			c.yielded = true
 			return nil
 		case !errors.Is(err, errOutrun):
 			if err != nil {
@@ -145,6 +179,7 @@ func (c *catchup) run(ctx context.Context) error {
 			}
 			return c.dropCatchUp(ctx)
 		}
+		c.anew = true
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -206,7 +241,7 @@ func exactly(names []waybill.TableName) waybill.Selection {
 
 // goesOn reports whether a catch-up that was cut off has copied all tables, so that only its stream is left.
 func (c *catchup) goesOn(ctx context.Context, progress waybill.Progress) (bool, error) {
-	if progress.Position == "" {
+	if progress.Position == "" || c.anew {
 		return false, nil
 	}
 	copied := map[string]bool{}
@@ -227,6 +262,7 @@ func (c *catchup) goOn(ctx context.Context, progress waybill.Progress) (err erro
 	o := c.options(slices.Collect(maps.Keys(progress.Versions)))
 	o.Position, o.After, o.Versions = progress.Position, progress.Copied, progress.Versions
 	c.from = progress.Position
+	c.log.Info("a catch-up goes on where it was cut off", "position", c.from, "tables", len(progress.Copied))
 	for name, v := range progress.Versions {
 		c.tables[identity(v)] = &chase{target: v, version: v, name: name}
 	}
@@ -250,6 +286,11 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 	if err != nil {
 		return err
 	}
+	for _, t := range c.tables {
+		if t.gone || t.target != nil && t.target.Table != t.name {
+			return errYield
+		}
+	}
 	if c.src, err = c.o.Source.Connector.OpenChanges(ctx, c.o.Source.Endpoint, c.options(names)); err != nil {
 		return fmt.Errorf("open source for a catch-up: %w", err)
 	}
@@ -263,6 +304,7 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 		return err
 	}
 	c.from = view.Position()
+	c.log.Info("tables are copied beside the stream", "position", c.from, "tables", len(versions))
 	if !c.claims.catch(c.names()...) {
 		c.yieldTo = c.from
 		return errYield
@@ -283,7 +325,7 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 	return nil
 }
 
-// present finds what the tables are called at the source now. One that is not there stays without version.
+// present finds what the tables are called at the source now, and which of them are gone.
 func (c *catchup) present(ctx context.Context) ([]waybill.TableName, error) {
 	view, err := c.o.Source.Connector.OpenView(ctx, c.o.Source.Endpoint, waybill.ViewOptions{Log: c.log})
 	if err != nil {
@@ -296,7 +338,7 @@ func (c *catchup) present(ctx context.Context) ([]waybill.TableName, error) {
 	}
 	wanted := map[waybill.TableName]bool{}
 	for _, t := range c.tables {
-		t.version = nil
+		t.gone = true
 		wanted[t.name] = true
 	}
 	// The tables that bear a wanted name come first: mostly they are the ones.
@@ -314,7 +356,7 @@ func (c *catchup) present(ctx context.Context) ([]waybill.TableName, error) {
 			continue // a table that cannot be carried and is none of those wanted
 		}
 		if t := c.tables[identity(v)]; t != nil {
-			t.name = name
+			t.name, t.gone = name, false
 			found = append(found, name)
 		}
 	}
@@ -364,40 +406,25 @@ func (c *catchup) names() []waybill.TableName {
 		if t.target != nil {
 			names = append(names, t.target.Table)
 		}
-		if t.version != nil {
-			names = append(names, t.version.Table)
-		}
+		names = append(names, t.version.Table)
 	}
 	return names
 }
 
 // fit gives the tables that the target has from before the structure that the copy is made under.
 func (c *catchup) fit(ctx context.Context, progress waybill.Progress) error {
-	var changes, renames []waybill.Change
-	add := func(before, after *waybill.TableVersion) waybill.Change {
-		return waybill.Change{Op: waybill.Reshape, Version: before,
-			Shape: &waybill.Shape{Before: before, After: after, Reload: true, Reason: "the table is copied again"}}
-	}
+	var changes []waybill.Change
 	var fitted []*chase
-	for i, id := range slices.Sorted(maps.Keys(c.tables)) {
+	for _, id := range slices.Sorted(maps.Keys(c.tables)) {
 		t := c.tables[id]
-		if t.target == nil || t.version == nil {
+		if t.target == nil {
 			continue
 		}
-		if same := (&waybill.Shape{Before: t.target, After: t.version}); len(same.Steps()) == 0 {
-			continue
+		shape := &waybill.Shape{Before: t.target, After: t.version, Reason: "the table is copied again"}
+		if len(shape.Steps()) > 0 {
+			changes = append(changes, waybill.Change{Op: waybill.Reshape, Version: t.target, Shape: shape})
+			fitted = append(fitted, t)
 		}
-		change := add(t.target, t.version)
-		fitted = append(fitted, t)
-		if t.target.Table == t.version.Table {
-			changes = append(changes, change)
-			continue
-		}
-		// Names may have changed places, so all first make room.
-		aside := *t.target
-		aside.Table.Name = fmt.Sprint("waybill_aside_", i)
-		changes = append(changes, add(t.target, &aside))
-		renames = append(renames, add(&aside, t.version))
 	}
 	if len(fitted) == 0 {
 		return nil
@@ -405,8 +432,7 @@ func (c *catchup) fit(ctx context.Context, progress waybill.Progress) error {
 	if c.reached(c.from, progress.Position) {
 		return errOutrun // a batch at a position that the target has would be taken for a repetition
 	}
-	b := waybill.ChangeBatch{Changes: slices.Concat(changes, renames), Position: c.from, Transactions: 1}
-	if err := c.sink.Apply(ctx, b); err != nil {
+	if err := c.sink.Apply(ctx, waybill.ChangeBatch{Changes: changes, Position: c.from, Transactions: 1}); err != nil {
 		return fmt.Errorf("fit the target's tables: %w", err)
 	}
 	for _, t := range fitted {

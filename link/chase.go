@@ -34,18 +34,17 @@ func (c *catchup) follow(ctx context.Context) error {
 	}
 }
 
-// watch notes the structure changes of a batch and takes drops out of it: those the main stream carries out,
-// because it has the record of the table.
+// watch notes the structure changes of a batch, and takes out what is of other tables, which may have got a
+// name that the stream was opened with.
 func (c *catchup) watch(b waybill.ChangeBatch) (waybill.ChangeBatch, error) {
 	kept := b.Changes[:0:0]
 	for _, change := range b.Changes {
+		if c.tables[identity(change.Version)] == nil {
+			continue
+		}
 		if change.Op == waybill.Reshape {
-			dropped, err := c.reshape(change.Shape, b.Position)
-			if err != nil {
+			if err := c.reshape(change.Shape); err != nil {
 				return b, err
-			}
-			if dropped {
-				continue
 			}
 		}
 		kept = append(kept, change)
@@ -54,29 +53,16 @@ func (c *catchup) watch(b waybill.ChangeBatch) (waybill.ChangeBatch, error) {
 	return b, nil
 }
 
-func (c *catchup) reshape(s *waybill.Shape, p waybill.Position) (dropped bool, err error) {
-	if s.Before == nil || s.Reload {
-		return false, errOutrun
+func (c *catchup) reshape(s *waybill.Shape) error {
+	if s.Before == nil || s.After == nil || s.Reload {
+		return errOutrun
 	}
-	t := c.tables[identity(s.Before)]
-	if t == nil {
-		return false, waybill.Errorf(waybill.Bug, "catch up", "a change of %s, which is not caught up", s.Before.Table)
+	if s.Before.Table != s.After.Table {
+		return errYield
 	}
-	if t.version = s.After; s.After == nil {
-		return true, nil
-	}
+	c.tables[identity(s.Before)].version = s.After
 	c.seen = append(c.seen, s.After)
-	if t.name == s.After.Table {
-		return false, nil
-	}
-	t.earlier = append(t.earlier, earlierName{p, t.name})
-	t.name = s.After.Table
-	if !c.claims.catch(t.name) {
-		// The main stream still has a table of this name: it must get to where that one gives the name up.
-		c.yieldTo = p
-		return false, errYield
-	}
-	return false, nil
+	return nil
 }
 
 func (c *catchup) write(ctx context.Context, b waybill.ChangeBatch) error {
@@ -129,29 +115,20 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	work := context.WithoutCancel(ctx)
 	var versions []*waybill.TableVersion
 	for _, t := range j.tables {
-		if t.version != nil {
-			versions = append(versions, t.version)
-		}
+		versions = append(versions, t.version)
 	}
-	if len(versions) > 0 {
-		if err := s.sink.Complete(work, versions, j.position); err != nil {
-			return fmt.Errorf("take over tables: %w", err)
-		}
+	if err := s.sink.Complete(work, versions, j.position); err != nil {
+		return fmt.Errorf("take over tables: %w", err)
 	}
 	s.o.FailPoint("catchup.joined")
 	for id, t := range j.tables {
-		if t.version == nil {
-			s.known[id] = &table{standing: gone, name: t.name}
-			if t.target != nil && s.o.action(waybill.DropTable) == Follow {
-				s.injected = append(s.injected, dropping(t.target))
-			}
-			continue
-		}
-		s.src.Follow(s.called(t), j.position)
+		// The main stream may not have come yet to where the table got its present name.
+		s.src.Follow(s.known[id].name, j.position)
 		s.known[id] = &table{source: t.version, target: t.version, name: t.name}
 		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "streaming" })
 	}
 	clear(s.plans)
+	s.log.Info("tables were caught up and joined the stream", "position", j.position, "tables", len(versions))
 	s.moved = time.Now()
 	names := make([]waybill.TableName, 0, len(versions))
 	for _, v := range versions {
@@ -166,9 +143,6 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	select {
 	case c := <-s.ended:
 		s.caughtUp(c)
-		for _, v := range versions {
-			s.claims.take(v.Table)
-		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -180,34 +154,49 @@ func (s *session) caughtUp(c *catchup) {
 	s.catching = false
 	s.claims.release()
 	s.after = c.yieldTo
+	s.untidy = c.yielded
 	for id, t := range c.tables {
-		if k := s.known[id]; k.standing == pending {
-			k.target, k.name = t.target, t.name
+		if t.target != nil {
+			s.claims.take(t.target.Table)
 		}
+		k := s.known[id]
+		if k.standing != pending {
+			continue
+		}
+		k.target = t.target
+		if t.gone {
+			k.standing = gone
+			s.stats.dropped(t.name)
+		}
+		if t.target == nil || !t.gone && t.target.Table == t.name || t.gone && s.o.action(waybill.DropTable) != Follow {
+			continue
+		}
+		s.injected = append(s.injected, dropping(t.target))
+		k.target = nil
 	}
+	clear(s.plans)
 }
 
-// called returns what the main stream, where it is, calls a table that was caught up.
-func (s *session) called(t *chase) waybill.TableName {
-	for _, e := range t.earlier {
-		if e.before != "" && !s.reached(e.before, s.position) {
-			return e.name
-		}
+// tidy removes what catch-ups left whose tables all are gone, once the target has dropped them.
+func (s *session) tidy(ctx context.Context) error {
+	if !s.untidy || s.catching || len(s.injected) > 0 || len(s.freed) > 0 || s.anyPending() {
+		return nil
 	}
-	return t.name
+	s.untidy = false
+	return s.dropCatchUp(ctx)
 }
 
 // copyAgain marks tables, by identity, to be copied again. It is called between transactions.
 func (s *session) copyAgain(ctx context.Context, why string, ids ...string) error {
 	for _, id := range ids {
 		t := s.known[id]
-		if err := s.sink.Forget(ctx, t.name); err != nil {
+		if err := s.sink.Forget(ctx, t.target.Table); err != nil {
 			return fmt.Errorf("forget %s: %w", t.name, err)
 		}
 		again := *t
 		again.standing, again.source = pending, nil
 		s.known[id] = &again
-		s.claims.free(t.target.Table)
+		s.log.Info("the table is copied again", "table", t.name.String(), "why", why, "position", s.position)
 		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "waiting" })
 		if err := s.record(ctx, "link.resync", t.name, map[string]string{"why": why, "position": string(s.position)}); err != nil {
 			return err

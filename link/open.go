@@ -82,6 +82,7 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 	}
 	s.position = progress.Position
 	s.stats.resumed(progress.Position)
+	s.log.Info("both ends are open", "position", o.Position, "tables", len(o.Versions), "to copy", len(s.known)-len(o.Versions))
 	if missing {
 		return true, nil
 	}
@@ -107,6 +108,11 @@ func (s *session) resume(ctx context.Context) (waybill.Progress, error) {
 	}
 	if err := s.sweep(ctx); err != nil {
 		return progress, err
+	}
+	for _, t := range s.known {
+		if t.standing == pending && t.target != nil {
+			s.claims.take(t.target.Table)
+		}
 	}
 	for _, id := range s.forget {
 		if t := s.known[id]; t != nil && t.standing == following {
@@ -228,7 +234,7 @@ func (s *session) meet(ctx context.Context, v *waybill.TableVersion) error {
 	if err != nil {
 		return err
 	}
-	t := &table{standing: pending, name: v.Table, target: s.leftover[identity(v)]}
+	t := &table{standing: pending, name: v.Table}
 	if actions[waybill.CreateTable] == Ignore {
 		t.standing = ignored
 	}

@@ -60,6 +60,9 @@ func (s *session) between(ctx context.Context) error {
 			return err
 		}
 		s.chaseMissing(ctx)
+		if err := s.tidy(ctx); err != nil {
+			return err
+		}
 		s.patient = s.patient && s.catching
 		if err := s.holdHere(ctx); err != nil {
 			return err

@@ -69,8 +69,7 @@ func (s *session) admit(ctx context.Context, b waybill.ChangeBatch) (waybill.Cha
 		if err != nil {
 			return b, err
 		}
-		admitted = append(admitted, s.injected...)
-		s.injected = nil
+		admitted = append(admitted, s.drops()...)
 		if passed != nil {
 			admitted = append(admitted, *passed)
 		}
@@ -82,10 +81,19 @@ func (s *session) admit(ctx context.Context, b waybill.ChangeBatch) (waybill.Cha
 // inject adds drops that wait to a batch that the target cannot take for a repetition.
 func (s *session) inject(b waybill.ChangeBatch) waybill.ChangeBatch {
 	if len(s.injected) > 0 && b.Position != s.position {
-		b.Changes = slices.Concat(b.Changes, s.injected)
-		s.injected = nil
+		b.Changes = slices.Concat(b.Changes, s.drops())
 	}
 	return b
+}
+
+// drops returns the drops that wait, to be part of the open transaction.
+func (s *session) drops() []waybill.Change {
+	drops := s.injected
+	s.injected = nil
+	for _, d := range drops {
+		s.freed = append(s.freed, d.Version.Table)
+	}
+	return drops
 }
 
 // takeName claims a name at the target for a table of the stream. What a table that is still to be copied
@@ -145,6 +153,9 @@ func (s *session) plan(ctx context.Context, v *waybill.TableVersion) (plan, erro
 		}
 		t = s.known[identity(v)]
 	}
+	if t.standing != following {
+		t.name = v.Table
+	}
 	p := plan{drop: t.standing != following}
 	if !p.drop && !sameLayout(t.source, t.target) && !sameLayout(v, t.target) {
 		fit, err := newFitting(v, t.target)
@@ -195,6 +206,7 @@ func (s *session) reshape(ctx context.Context, shape *waybill.Shape) (*waybill.S
 		return nil, err
 	}
 	s.stats.reshaped()
+	s.log.Info("structure change", "table", shape.Table().String(), "steps", stepWords(shape), "after", s.position)
 	switch {
 	case shape.Before == nil:
 		return s.create(shape, actions)
@@ -310,6 +322,14 @@ func (s *session) decide(ctx context.Context, shape *waybill.Shape) (map[waybill
 		}
 	}
 	return actions, nil
+}
+
+func stepWords(shape *waybill.Shape) string {
+	var words []string
+	for _, step := range shape.Steps() {
+		words = append(words, string(step.Kind)+" "+step.Name)
+	}
+	return strings.Join(words, ", ")
 }
 
 func refused(shape *waybill.Shape, steps []string, why string) error {

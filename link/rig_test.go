@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +33,7 @@ type rig struct {
 	src, dst *memory.Store
 	ledger   *ledger.Ledger
 	options  Options
+	log      lockedBuffer
 	inject   atomic.Pointer[func(layer.Call) error]
 	fail     atomic.Pointer[func(string)]
 	dead     atomic.Bool
@@ -78,7 +81,31 @@ func newRigAt(t testing.TB, dir string) *rig {
 		},
 		retry: time.Millisecond,
 	}
+	r.options.Log = slog.New(slog.NewTextHandler(&r.log, nil))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(r.log.String())
+		}
+	})
 	return r
+}
+
+// lockedBuffer keeps the log for the case that the test fails.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func (r *rig) close() {

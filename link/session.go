@@ -29,11 +29,11 @@ type session struct {
 	backlog  []waybill.Request // requests that came while the link waited for a decision
 	held     waybill.Request   // a hold that is not reached yet, or reached; ID 0: none
 	joins    chan *joining
-	ended    chan *catchup                    // a catch-up that has ended and left nothing open
-	catching bool                             // a catch-up is running
-	after    waybill.Position                 // no catch-up begins before the link is here
-	leftover map[string]*waybill.TableVersion // what an earlier catch-up left at the target, by identity
+	ended    chan *catchup    // a catch-up that has ended and left nothing open
+	catching bool             // a catch-up is running
+	after    waybill.Position // no catch-up begins before the link is here
 	claims   *claims
+	untidy   bool                // a catch-up left its record and stream, because its tables are gone
 	freed    []waybill.TableName // names that the target gives up with the open transaction
 	injected []waybill.Change    // drops of tables that nobody else will tell the target of
 }

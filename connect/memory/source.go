@@ -77,7 +77,9 @@ func (s *Store) openChanges(o waybill.ChangeOptions) (*source, error) {
 	return c, nil
 }
 
+// View leaves a mark in the history, as systems do, so that every view has a position of its own.
 func (c *source) View(ctx context.Context) (waybill.View, error) {
+	c.beat()
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	if err := c.session.check(); err != nil {
