@@ -422,6 +422,7 @@ func (c *catchup) fit(ctx context.Context, progress waybill.Progress) error {
 		}
 		shape := &waybill.Shape{Before: t.target, After: t.version, Reason: "the table is copied again"}
 		if len(shape.Steps()) > 0 {
+			shape.Reload = true // every row comes again: those that are there must not stand in the way
 			changes = append(changes, waybill.Change{Op: waybill.Reshape, Version: t.target, Shape: shape})
 			fitted = append(fitted, t)
 		}
