@@ -108,6 +108,9 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 		j.reply <- s.position
 		select {
 		case j = <-s.joins:
+		case c := <-s.ended: // it gave way instead
+			s.caughtUp(c)
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
