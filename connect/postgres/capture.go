@@ -82,8 +82,9 @@ func captureScript(ctx context.Context, conn *pgconn.PgConn, text string) (strin
 	oneLine := strings.NewReplacer("\n", " ", "\r", " ")
 	return expand(text, struct {
 		Major                   int
+		Full, Lean              describing
 		Database, Role, Edition string
-	}{major, oneLine.Replace(quoteName(string(rows[0][0]))), oneLine.Replace(quoteName(string(rows[0][1]))), edition(major)})
+	}{major, describing{Major: major}, describing{Major: major, Lean: true}, oneLine.Replace(quoteName(string(rows[0][0]))), oneLine.Replace(quoteName(string(rows[0][1]))), edition(major)})
 }
 
 func runCapture(ctx context.Context, e waybill.Endpoint, op, text string) error {

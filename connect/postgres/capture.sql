@@ -43,10 +43,16 @@ CREATE TABLE IF NOT EXISTS waybill.heartbeat (
   at     timestamptz NOT NULL
 );
 
--- The complete structure of one table.
+-- The complete structure of one table. Most tables have no user types and no partitions, and asking for those
+-- is what takes longest.
 CREATE OR REPLACE FUNCTION waybill.structure(relation oid) RETURNS json LANGUAGE plpgsql AS $structure$
 BEGIN
-  RETURN (SELECT {{template "describe" .Major}}
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relkind = 'p')
+     OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum > 0 AND a.atttypid >= 10000) THEN
+    RETURN (SELECT {{template "describe" .Full}}
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
+  END IF;
+  RETURN (SELECT {{template "describe" .Lean}}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
 END
 $structure$;
@@ -85,23 +91,36 @@ $dependents$;
 
 -- The whole tables that a set of relations is part of: partitions count as their root, children come along.
 CREATE OR REPLACE FUNCTION waybill.roots(relations oid[]) RETURNS oid[] LANGUAGE plpgsql AS $roots$
+DECLARE
+  id oid;
+  found oid[] := '{}';
 BEGIN
-  RETURN (
-    WITH RECURSIVE down AS (
-      SELECT r.id FROM unnest(relations) r(id)
-      UNION
-      SELECT h.inhrelid FROM down JOIN pg_inherits h ON h.inhparent = down.id JOIN pg_class c ON c.oid = h.inhrelid
-       WHERE NOT c.relispartition),
-    up AS (
-      SELECT c.oid AS id, c.relispartition AS partition FROM down JOIN pg_class c ON c.oid = down.id
-      UNION
-      SELECT c.oid, c.relispartition FROM up JOIN pg_inherits h ON h.inhrelid = up.id JOIN pg_class c ON c.oid = h.inhparent
-       WHERE up.partition)
-    SELECT array_agg(c.oid ORDER BY c.oid)
-      FROM up JOIN pg_class c ON c.oid = up.id JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE NOT up.partition AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
-       AND n.nspname NOT IN ('waybill', 'pg_catalog', 'information_schema')
-       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e'));
+  IF relations IS NULL THEN
+    RETURN found;
+  END IF;
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY (relations) AND (c.relispartition OR c.relhassubclass)) THEN
+    relations := ARRAY(
+      WITH RECURSIVE down AS (
+        SELECT r.id FROM unnest(relations) r(id)
+        UNION
+        SELECT h.inhrelid FROM down JOIN pg_inherits h ON h.inhparent = down.id JOIN pg_class c ON c.oid = h.inhrelid
+         WHERE NOT c.relispartition),
+      up AS (
+        SELECT c.oid AS id, c.relispartition AS partition FROM down JOIN pg_class c ON c.oid = down.id
+        UNION
+        SELECT c.oid, c.relispartition FROM up JOIN pg_inherits h ON h.inhrelid = up.id JOIN pg_class c ON c.oid = h.inhparent
+         WHERE up.partition)
+      SELECT up.id FROM up WHERE NOT up.partition ORDER BY up.id);
+  END IF;
+  FOREACH id IN ARRAY relations LOOP
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.oid = id AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
+                  AND n.nspname NOT IN ('waybill', 'pg_catalog', 'information_schema'))
+       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = id AND e.objsubid = 0 AND e.deptype = 'e') THEN
+      found := found || id;
+    END IF;
+  END LOOP;
+  RETURN found;
 END
 $roots$;
 
@@ -168,25 +187,32 @@ DECLARE
   root oid;
   membership record;
   filled json;
+  number bigint;
 BEGIN
-  FOREACH root IN ARRAY coalesce(waybill.roots(relations), '{}') LOOP
+  FOREACH root IN ARRAY waybill.roots(relations) LOOP
     SELECT * INTO membership FROM waybill.publish(root);
-    SELECT json_agg(leaf.id::text) INTO filled FROM (
-      WITH RECURSIVE tree AS (
-        SELECT root AS id
-        UNION ALL
-        SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id JOIN pg_class c ON c.oid = h.inhrelid WHERE c.relispartition)
-      SELECT c.oid AS id FROM tree JOIN pg_class c ON c.oid = tree.id
-       WHERE c.relkind = 'r' AND (membership.joined IS NOT NULL OR age(c.xmin) <= 0) AND pg_relation_size(c.oid) > 0) leaf;
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = root AND c.relkind = 'p') THEN
+      SELECT json_agg(leaf.id::text) INTO filled FROM (
+        WITH RECURSIVE tree AS (
+          SELECT root AS id
+          UNION ALL
+          SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id JOIN pg_class c ON c.oid = h.inhrelid WHERE c.relispartition)
+        SELECT c.oid AS id FROM tree JOIN pg_class c ON c.oid = tree.id
+         WHERE c.relkind = 'r' AND (membership.joined IS NOT NULL OR age(c.xmin) <= 0) AND pg_relation_size(c.oid) > 0) leaf;
+    ELSE
+      filled := CASE WHEN pg_relation_size(root) > 0 THEN json_build_array(root::text) END;
+    END IF;
     entries := entries || json_build_object('table', waybill.structure(root), 'filled', filled,
       'joined', membership.joined, 'refused', membership.refused);
   END LOOP;
-  IF cardinality(entries) > 0 THEN
-    INSERT INTO waybill.event (tag, statement, tables) VALUES (report.tag, left(current_query(), 100000), array_to_json(entries)::text);
+  IF cardinality(entries) = 0 THEN
+    RETURN;
   END IF;
-  IF current_setting('transaction_isolation') = 'read committed' THEN
+  INSERT INTO waybill.event (tag, statement, tables)
+  VALUES (report.tag, left(current_query(), 100000), array_to_json(entries)::text) RETURNING id INTO number;
+  IF number % 16 = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
     DELETE FROM waybill.event WHERE id IN (
-      SELECT e.id FROM (SELECT o.id, o.at FROM waybill.event o ORDER BY o.id LIMIT 3) oldest JOIN waybill.event e USING (id)
+      SELECT e.id FROM (SELECT o.id, o.at FROM waybill.event o ORDER BY o.id LIMIT 20) oldest JOIN waybill.event e USING (id)
        WHERE oldest.at < now() - interval '7 days' FOR UPDATE OF e SKIP LOCKED);
   END IF;
 END
@@ -209,26 +235,32 @@ $confess$;
 CREATE OR REPLACE FUNCTION waybill.on_command() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
 {{template "pins" .}} AS $on_command$
 DECLARE
-  relations oid[];
+  relations oid[] := '{}';
+  told record;
+  kind "char";
+  row_type oid;
 BEGIN
-  WITH told AS (
-    SELECT o.classid, o.objid, o.objsubid, o.command_tag, c.relkind, c.reltype FROM pg_event_trigger_ddl_commands() o
-      LEFT JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid)
-  SELECT array_agg(DISTINCT t.id) INTO relations FROM (
-    SELECT told.objid AS id FROM told WHERE told.relkind IN ('r', 'p')
-    UNION ALL
-    -- Foreign keys spell the name of what they refer to; a renamed table has a renamed row type too.
-    SELECT k.conrelid FROM told JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = told.objid
-        AND d.classid = 'pg_constraint'::regclass
-      JOIN pg_constraint k ON k.oid = d.objid AND k.contype = 'f'
-     WHERE told.relkind IN ('r', 'p') AND told.command_tag = 'ALTER TABLE'
-       AND (told.objsubid > 0 OR EXISTS (SELECT FROM pg_type t WHERE t.oid = told.reltype AND age(t.xmin) <= 0))
-    UNION ALL
-    SELECT i.indrelid FROM told JOIN pg_index i ON i.indexrelid = told.objid WHERE told.relkind IN ('i', 'I')
-    UNION ALL
-    SELECT unnest(waybill.dependents(told.classid, told.objid)) FROM told
-     WHERE told.relkind IN ('S', 'c') OR told.relkind IS NULL AND told.command_tag NOT LIKE 'CREATE %'
-       AND (told.command_tag <> 'COMMENT' OR told.classid = 'pg_constraint'::regclass)) t;
+  FOR told IN SELECT DISTINCT o.classid, o.objid, o.objsubid, o.command_tag FROM pg_event_trigger_ddl_commands() o LOOP
+    kind := NULL;
+    IF told.classid = 'pg_class'::regclass THEN
+      SELECT c.relkind, c.reltype INTO kind, row_type FROM pg_class c WHERE c.oid = told.objid;
+    END IF;
+    IF kind IN ('r', 'p') THEN
+      relations := relations || told.objid;
+      -- Foreign keys spell the name of what they refer to; a renamed table has a renamed row type too.
+      IF told.command_tag = 'ALTER TABLE' AND (told.objsubid > 0 OR (SELECT age(t.xmin) <= 0 FROM pg_type t WHERE t.oid = row_type)) THEN
+        relations := relations || ARRAY(
+          SELECT DISTINCT k.conrelid FROM pg_depend d JOIN pg_constraint k ON k.oid = d.objid AND k.contype = 'f'
+           WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = told.objid AND d.classid = 'pg_constraint'::regclass);
+      END IF;
+    ELSIF kind IN ('i', 'I') THEN
+      relations := relations || ARRAY(SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = told.objid);
+    ELSIF kind IN ('S', 'c') OR told.classid <> 'pg_class'::regclass AND told.command_tag NOT LIKE 'CREATE %'
+          AND (told.command_tag <> 'COMMENT' OR told.classid = 'pg_constraint'::regclass) THEN
+      relations := relations || waybill.dependents(told.classid, told.objid);
+    END IF;
+  END LOOP;
+  relations := ARRAY(SELECT DISTINCT r.id FROM unnest(relations) r(id) ORDER BY r.id);
   PERFORM waybill.report(TG_TAG, relations, '{}');
   -- A partition that was detached is not among the told; it is a table of its own from here on.
   IF TG_TAG = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY (relations) AND c.relkind = 'p') THEN
@@ -274,7 +306,7 @@ CREATE OR REPLACE FUNCTION waybill.on_rewrite() RETURNS event_trigger LANGUAGE p
 DECLARE
   root oid;
 BEGIN
-  FOREACH root IN ARRAY coalesce(waybill.roots(ARRAY[pg_event_trigger_table_rewrite_oid()]), '{}') LOOP
+  FOREACH root IN ARRAY waybill.roots(ARRAY[pg_event_trigger_table_rewrite_oid()]) LOOP
     INSERT INTO waybill.event (tag, tables) VALUES ('rewrite', json_build_array(
       json_build_object('rewritten', root::text, 'reason', pg_event_trigger_table_rewrite_reason()))::text);
   END LOOP;
@@ -306,4 +338,4 @@ COMMENT ON FUNCTION waybill.on_command() IS 'waybill capture {{.Edition}}';
 COMMIT;
 {{- define "pins"}}SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = iso_8601 SET timezone = 'UTC'
 SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' SET xmloption = content SET quote_all_identifiers = off
-SET row_security = off{{if ge .Major 11}} SET jit = off{{end}}{{if ge .Major 12}} SET plan_cache_mode = force_generic_plan{{end}}{{end}}
+SET row_security = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off{{if ge .Major 11}} SET jit = off{{end}}{{if ge .Major 12}} SET plan_cache_mode = force_generic_plan{{end}}{{end}}

@@ -5,7 +5,7 @@ json_build_object(
   'kind', c.relkind,
   'persistence', c.relpersistence,
   'replica', c.relreplident,
-  'comment', obj_description(c.oid, 'pg_class'),
+  'comment', (SELECT d.description FROM pg_description d WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0),
   'columns', (
     SELECT json_agg(json_build_object(
       'id', a.attnum,
@@ -21,22 +21,22 @@ json_build_object(
         WHEN t.typtype = 'e' THEN 'text'
         ELSE format_type(a.atttypid, a.atttypmod) END,
       'not_null', a.attnotnull
-{{- if ge . 18}} AND NOT EXISTS (
+{{- if ge .Major 18}} AND NOT EXISTS (
         SELECT FROM pg_constraint k
          WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated){{end}},
       'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum),
-{{- if ge . 11}}
+{{- if ge .Major 11}}
       'missing', CASE WHEN a.atthasmissing THEN
         CASE WHEN t.typdelim = ',' THEN (a.attmissingval::text::text[])[1] ELSE btrim(a.attmissingval::text, '{}') END END,
 {{- end}}
       'identity', a.attidentity,
-{{- if ge . 12}}
+{{- if ge .Major 12}}
       'generated', a.attgenerated,
 {{- end}}
       'collation', CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0 THEN (
         SELECT quote_ident(ln.nspname) || '.' || quote_ident(l.collname)
           FROM pg_collation l JOIN pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation) END,
-      'comment', col_description(c.oid, a.attnum)
+      'comment', (SELECT d.description FROM pg_description d WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.attnum)
     ) ORDER BY a.attnum)
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -47,7 +47,7 @@ json_build_object(
   'replica_index', (
     SELECT json_agg(u.attnum ORDER BY u.place)
       FROM pg_index i, unnest(string_to_array(i.indkey::text, ' ')::int[]) WITH ORDINALITY u(attnum, place)
-     WHERE i.indrelid = c.oid AND i.indisreplident AND u.place <= i.{{if ge . 11}}indnkeyatts{{else}}indnatts{{end}}),
+     WHERE i.indrelid = c.oid AND i.indisreplident AND u.place <= i.{{if ge .Major 11}}indnkeyatts{{else}}indnatts{{end}}),
   'constraints', (
     SELECT json_agg(json_build_object(
       'name', k.conname,
@@ -60,10 +60,10 @@ json_build_object(
       'references', CASE WHEN k.contype = 'f' THEN (
         SELECT json_build_object('schema', fn.nspname, 'name', f.relname)
           FROM pg_class f JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE f.oid = k.confrelid) END,
-      'comment', obj_description(k.oid, 'pg_constraint')
+      'comment', (SELECT d.description FROM pg_description d WHERE d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0)
     ) ORDER BY k.contype <> 'p', k.conname)
     FROM pg_constraint k
-    WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x'){{if ge . 11}} AND k.conparentid = 0{{end}}),
+    WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c', 'x'){{if ge .Major 11}} AND k.conparentid = 0{{end}}),
   'indexes', (
     SELECT json_agg(json_build_object(
       'name', x.relname,
@@ -74,12 +74,13 @@ json_build_object(
         SELECT json_agg(a.attname ORDER BY u.place)
           FROM unnest(string_to_array(i.indkey::text, ' ')::int[]) WITH ORDINALITY u(attnum, place)
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
-         WHERE u.place <= i.{{if ge . 11}}indnkeyatts{{else}}indnatts{{end}}) END,
-      'comment', obj_description(x.oid, 'pg_class')
+         WHERE u.place <= i.{{if ge .Major 11}}indnkeyatts{{else}}indnatts{{end}}) END,
+      'comment', (SELECT d.description FROM pg_description d WHERE d.objoid = x.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0)
     ) ORDER BY x.relname)
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = c.oid AND i.indisvalid AND NOT EXISTS (
       SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))),
+{{- if not .Lean}}
   'types', (
     WITH RECURSIVE uses AS (
       SELECT a.atttypid AS id, 0 AS depth
@@ -93,7 +94,7 @@ json_build_object(
           UNION ALL SELECT a.atttypid FROM pg_attribute a
                      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
           UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
-{{- if ge . 14}}
+{{- if ge .Major 14}}
           UNION ALL SELECT r.rngtypid FROM pg_range r WHERE t.typtype = 'm' AND r.rngmultitypid = t.oid
 {{- end}}
         ) m
@@ -143,7 +144,7 @@ json_build_object(
                  THEN ', COLLATION = ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname) ELSE '' END
             || CASE WHEN r.rngcanonical <> 0 THEN ', CANONICAL = ' || r.rngcanonical::text ELSE '' END
             || CASE WHEN r.rngsubdiff <> 0 THEN ', SUBTYPE_DIFF = ' || r.rngsubdiff::text ELSE '' END
-{{- if ge . 14}}
+{{- if ge .Major 14}}
             || ', MULTIRANGE_TYPE_NAME = ' || format_type(r.rngmultitypid, NULL)
 {{- end}}
             || ')'
@@ -158,7 +159,8 @@ json_build_object(
     LEFT JOIN pg_depend de ON de.classid = 'pg_type'::regclass AND de.objid = t.oid AND de.deptype = 'e'
     LEFT JOIN pg_extension e ON e.oid = de.refobjid
     WHERE tn.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND NOT (t.typelem <> 0 AND t.typtype = 'b' AND t.typcategory = 'A') AND t.typtype NOT IN ({{if ge . 14}}'m', {{end}}'p')),
+      AND NOT (t.typelem <> 0 AND t.typtype = 'b' AND t.typcategory = 'A') AND t.typtype NOT IN ({{if ge .Major 14}}'m', {{end}}'p')),
+{{- end}}
   'sequences', (
     SELECT json_agg(json_build_object(
       'schema', sn.nspname,
@@ -176,13 +178,14 @@ json_build_object(
       UNION
       SELECT o.refobjid FROM pg_attrdef d JOIN pg_depend o ON o.classid = 'pg_attrdef'::regclass AND o.objid = d.oid
        WHERE d.adrelid = c.oid AND o.refclassid = 'pg_class'::regclass) u
-    JOIN pg_class s ON s.oid = u.id AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid),
+    JOIN pg_class s ON s.oid = u.id AND s.relkind = 'S' JOIN pg_namespace sn ON sn.oid = s.relnamespace JOIN pg_sequence q ON q.seqrelid = s.oid)
+{{- if not .Lean}},
   'parts', CASE WHEN c.relkind = 'p' THEN (
     WITH RECURSIVE tree AS (
       SELECT c.oid AS id, 0::oid AS parent
       UNION ALL
       SELECT h.inhrelid, h.inhparent FROM tree JOIN pg_inherits h ON h.inhparent = tree.id
-{{- if ge . 14}} WHERE NOT h.inhdetachpending{{end}})
+{{- if ge .Major 14}} WHERE NOT h.inhdetachpending{{end}})
     SELECT json_agg(json_build_object(
       'oid', tree.id::text,
       'parent', tree.parent::text,
@@ -193,4 +196,5 @@ json_build_object(
       'by', CASE WHEN p.relkind = 'p' THEN pg_get_partkeydef(p.oid) END
     ) ORDER BY pn.nspname, p.relname)
     FROM tree JOIN pg_class p ON p.oid = tree.id JOIN pg_namespace pn ON pn.oid = p.relnamespace) END
+{{- end}}
 )

@@ -18,13 +18,19 @@ import (
 )
 
 // describeTemplate is one SQL expression over pg_class c and pg_namespace n whose value is the complete
-// structure of c as a JSON document. It takes the server's major version, and is the same text in the
-// session of a reader and in the capture trigger, so both report a structure alike.
+// structure of c as a JSON document. It is the same text in the session of a reader and in the capture
+// trigger, so both report a structure alike.
 //
 //go:embed describe.sql
 var describeTemplate string
 
-// expand fills a template of SQL in; it may use the template "describe" with a major version.
+// describing is what describe.sql is filled in with.
+type describing struct {
+	Major int
+	Lean  bool // for tables without user types and partitions
+}
+
+// expand fills a template of SQL in; it may use the template "describe" with a describing.
 func expand(text string, values any) (string, error) {
 	parsed, err := template.New("describe").Parse(strings.TrimSpace(describeTemplate))
 	if err == nil {
@@ -46,7 +52,7 @@ func describe(ctx context.Context, conn *pgconn.PgConn, names []waybill.TableNam
 	if len(names) == 0 {
 		return versions, nil
 	}
-	expression, err := expand(`{{template "describe" .}}`, serverVersion(conn)/10000)
+	expression, err := expand(`{{template "describe" .}}`, describing{Major: serverVersion(conn) / 10000})
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +65,10 @@ func describe(ctx context.Context, conn *pgconn.PgConn, names []waybill.TableNam
 		JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
 		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')`,
 		textArray(schemas), textArray(tables))
+	if sqlState(err) == "XX000" && strings.Contains(err.Error(), "cache lookup failed") {
+		return nil, &waybill.Error{Op: "describe tables", Fault: waybill.Passing, Err: err,
+			Hint: "something was dropped while it was looked at: it is looked at again"}
+	}
 	if err != nil {
 		return nil, classify("describe tables", waybill.TableName{}, err)
 	}
