@@ -23,7 +23,6 @@ var allowed = map[string][]string{
 	"layer":                     {"root"},
 	"config":                    {"root"},
 	"connect":                   {"root", "connect/memory", "connect/postgres"},
-	"connect/connecttest":       {"root"},
 	"connect/memory":            {"root"},
 	"connect/postgres":          {"root", "connect/postgres/...", "internal/spill"},
 	"connect/postgres/pgoutput": {},
