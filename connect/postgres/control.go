@@ -226,7 +226,7 @@ func readProgress(ctx context.Context, conn *pgconn.PgConn, stream string) (wayb
 	p := waybill.Progress{Copied: map[waybill.TableName]waybill.Position{}, Versions: map[waybill.TableName]*waybill.TableVersion{}}
 	op := "read progress of stream " + stream
 	rows, err := query(ctx, conn, `SELECT s.position, c.schema_name, c.table_name, c.position, v.structure, c.state
-FROM waybill.stream s LEFT JOIN waybill.copied c ON c.stream = s.stream AND c.state IN ('copied', 'forgotten')
+FROM waybill.stream s LEFT JOIN waybill.copied c ON c.stream = s.stream AND (c.state IN ('copied', 'forgotten') OR NOT c.created)
 LEFT JOIN waybill.version v ON v.stream = c.stream AND v.schema_name = c.schema_name AND v.table_name = c.table_name
 WHERE s.stream = $1`, stream)
 	if err != nil {
