@@ -81,7 +81,8 @@ func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, p
 func (c *changes) run(p *pulse) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel = cancel
-	unblock := context.AfterFunc(ctx, func() { _ = c.wire.conn.SetReadDeadline(time.Unix(1, 0)) })
+	wire := c.wire // Close may have taken it back by the time that the end of the context is noticed
+	unblock := context.AfterFunc(ctx, func() { _ = wire.conn.SetReadDeadline(time.Unix(1, 0)) })
 	c.group.Go(func() {
 		defer unblock()
 		err := c.reader.run(ctx)
