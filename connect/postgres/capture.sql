@@ -20,6 +20,10 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL lock_timeout = '10s';
 LOCK TABLE pg_event_trigger IN SHARE ROW EXCLUSIVE MODE;
 
+DROP EVENT TRIGGER IF EXISTS waybill_command;
+DROP EVENT TRIGGER IF EXISTS waybill_drop;
+DROP EVENT TRIGGER IF EXISTS waybill_rewrite;
+
 CREATE SCHEMA IF NOT EXISTS waybill;
 
 CREATE TABLE IF NOT EXISTS waybill.event (
@@ -42,6 +46,15 @@ CREATE TABLE IF NOT EXISTS waybill.heartbeat (
   stream text PRIMARY KEY,
   at     timestamptz NOT NULL
 );
+
+-- An older installation's functions may return something else; nothing but the triggers' own functions refers to them.
+DROP FUNCTION IF EXISTS waybill.report(text, oid[], json[]);
+DROP FUNCTION IF EXISTS waybill.confess(text, text);
+DROP FUNCTION IF EXISTS waybill.publish(oid);
+DROP FUNCTION IF EXISTS waybill.leaves(oid, boolean);
+DROP FUNCTION IF EXISTS waybill.roots(oid[]);
+DROP FUNCTION IF EXISTS waybill.dependents(oid, oid);
+DROP FUNCTION IF EXISTS waybill.structure(oid);
 
 -- The complete structure of one table. Most tables have no user types and no partitions, and asking for those
 -- is what takes longest.
@@ -124,26 +137,46 @@ BEGIN
 END
 $roots$;
 
--- Takes a table into the publications that want it and returns those it joined and those that it could not.
--- A table whose updates the log cannot tell stays out: the server would refuse them once it is published.
-CREATE OR REPLACE FUNCTION waybill.publish(relation oid, OUT joined text[], OUT refused text[]) LANGUAGE plpgsql
+-- The parts of a table that hold rows: its partitions at the bottom, or itself. Of those only the ones whose
+-- updates and deletes the log cannot tell, if so asked: the server refuses them once they are published.
+CREATE OR REPLACE FUNCTION waybill.leaves(relation oid, nameless boolean) RETURNS oid[] LANGUAGE plpgsql AS $leaves$
+BEGIN
+  RETURN ARRAY(
+    WITH RECURSIVE tree AS (
+      SELECT relation AS id
+      UNION ALL
+      SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id JOIN pg_class c ON c.oid = h.inhrelid WHERE c.relispartition)
+    SELECT c.oid FROM tree JOIN pg_class c ON c.oid = tree.id
+     WHERE c.relkind = 'r' AND (NOT nameless OR c.relreplident = 'n'
+       OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate)
+       OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident)));
+END
+$leaves$;
+
+-- Takes a table into the publications that want it and returns the parts that joined one, and the publications
+-- that could not take it, with the reason. A table whose updates the log cannot tell stays out. Partitions do
+-- not have their root's REPLICA IDENTITY FULL by themselves; here they get it, or the server would refuse the
+-- updates of new ones.
+CREATE OR REPLACE FUNCTION waybill.publish(relation oid, OUT joined oid[], OUT refused text[]) LANGUAGE plpgsql
 SET lock_timeout = '1ms' AS $publish$
 DECLARE
   p record;
   schema name;
   relname name;
+  kind "char";
   identity "char";
   pattern text;
   chosen boolean;
+  members oid[];
   member oid;
 BEGIN
   FOR p IN SELECT w.name, w.patterns, g.oid AS id FROM waybill.publication w JOIN pg_publication g ON g.pubname = w.name
             WHERE NOT g.puballtables LOOP
-    CONTINUE WHEN EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = p.id AND m.prrelid = relation);
     IF relname IS NULL THEN
-      SELECT n.nspname, c.relname, c.relreplident INTO schema, relname, identity
+      SELECT n.nspname, c.relname, c.relkind, c.relreplident INTO schema, relname, kind, identity
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
     END IF;
+    CONTINUE WHEN kind = 'r' AND EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = p.id AND m.prrelid = relation);
     chosen := cardinality(p.patterns) = 0 OR left(p.patterns[1], 1) = '!';
     FOREACH pattern IN ARRAY p.patterns LOOP
       IF (schema || chr(1) || relname) COLLATE "C" ~ ltrim(pattern, '!') THEN
@@ -151,29 +184,24 @@ BEGIN
       END IF;
     END LOOP;
     CONTINUE WHEN NOT chosen;
-    IF identity = 'n' OR identity = 'd' AND NOT EXISTS (
-         SELECT FROM pg_index i WHERE i.indrelid = relation AND i.indisprimary AND i.indimmediate) THEN
-      refused := refused || (p.name || ': it has no key; ALTER TABLE ... REPLICA IDENTITY FULL lets it in');
-      CONTINUE;
-    END IF;
     BEGIN
-{{- if ge .Major 13}}
-      EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %I.%I', p.name, schema, relname);
-      joined := joined || p.name;
-{{- else}}
-      FOR member IN
-        WITH RECURSIVE tree AS (
-          SELECT relation AS id
-          UNION ALL
-          SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id JOIN pg_class i ON i.oid = h.inhrelid WHERE i.relispartition)
-        SELECT tree.id FROM tree JOIN pg_class i ON i.oid = tree.id WHERE i.relkind = 'r'
-           AND NOT EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = p.id AND m.prrelid = tree.id) LOOP
+      IF kind = 'p' AND identity = 'f' THEN
+        FOREACH member IN ARRAY waybill.leaves(relation, true) LOOP
+          EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', member::regclass);
+        END LOOP;
+      END IF;
+      members := {{if ge .Major 13}}ARRAY[relation]{{else}}waybill.leaves(relation, false){{end}};
+      members := ARRAY(SELECT w.id FROM unnest(members) w(id)
+        WHERE NOT EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = p.id AND m.prrelid = w.id));
+      CONTINUE WHEN cardinality(members) = 0;
+      IF cardinality(waybill.leaves(relation, true)) > 0 THEN
+        refused := refused || (p.name || ': it has no key; ALTER TABLE ... REPLICA IDENTITY FULL lets it in');
+        CONTINUE;
+      END IF;
+      FOREACH member IN ARRAY members LOOP
         EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s', p.name, member::regclass);
-        IF joined IS NULL OR p.name <> ALL (joined) THEN
-          joined := joined || p.name;
-        END IF;
       END LOOP;
-{{- end}}
+      joined := joined || members;
     EXCEPTION WHEN OTHERS THEN
       refused := refused || (p.name || ': ' || SQLERRM);
     END;
@@ -192,18 +220,13 @@ BEGIN
   FOREACH root IN ARRAY waybill.roots(relations) LOOP
     SELECT * INTO membership FROM waybill.publish(root);
     IF EXISTS (SELECT FROM pg_class c WHERE c.oid = root AND c.relkind = 'p') THEN
-      SELECT json_agg(leaf.id::text) INTO filled FROM (
-        WITH RECURSIVE tree AS (
-          SELECT root AS id
-          UNION ALL
-          SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id JOIN pg_class c ON c.oid = h.inhrelid WHERE c.relispartition)
-        SELECT c.oid AS id FROM tree JOIN pg_class c ON c.oid = tree.id
-         WHERE c.relkind = 'r' AND (membership.joined IS NOT NULL OR age(c.xmin) <= 0) AND pg_relation_size(c.oid) > 0) leaf;
+      SELECT json_agg(c.oid::text) INTO filled FROM unnest(waybill.leaves(root, false)) leaf(id) JOIN pg_class c ON c.oid = leaf.id
+       WHERE (ARRAY[root, c.oid] && membership.joined OR age(c.xmin) <= 0) AND pg_relation_size(c.oid) > 0;
     ELSE
       filled := CASE WHEN pg_relation_size(root) > 0 THEN json_build_array(root::text) END;
     END IF;
     entries := entries || json_build_object('table', waybill.structure(root), 'filled', filled,
-      'joined', membership.joined, 'refused', membership.refused);
+      'joined', membership.joined::text[], 'refused', membership.refused);
   END LOOP;
   IF cardinality(entries) = 0 THEN
     RETURN;
@@ -317,9 +340,6 @@ $on_rewrite$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA waybill FROM PUBLIC;
 
-DROP EVENT TRIGGER IF EXISTS waybill_command;
-DROP EVENT TRIGGER IF EXISTS waybill_drop;
-DROP EVENT TRIGGER IF EXISTS waybill_rewrite;
 CREATE EVENT TRIGGER waybill_command ON ddl_command_end WHEN TAG IN (
   'ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA', 'CREATE INDEX', 'ALTER INDEX',
   'ALTER TYPE', 'ALTER DOMAIN', 'ALTER SCHEMA', 'CREATE SEQUENCE', 'ALTER SEQUENCE', 'ALTER FUNCTION', 'ALTER EXTENSION', 'COMMENT')

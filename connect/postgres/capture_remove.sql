@@ -15,6 +15,7 @@ DROP FUNCTION IF EXISTS waybill.on_rewrite();
 DROP FUNCTION IF EXISTS waybill.report(text, oid[], json[]);
 DROP FUNCTION IF EXISTS waybill.confess(text, text);
 DROP FUNCTION IF EXISTS waybill.publish(oid);
+DROP FUNCTION IF EXISTS waybill.leaves(oid, boolean);
 DROP FUNCTION IF EXISTS waybill.roots(oid[]);
 DROP FUNCTION IF EXISTS waybill.dependents(oid, oid);
 DROP FUNCTION IF EXISTS waybill.structure(oid);

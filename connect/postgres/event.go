@@ -27,7 +27,7 @@ type event struct {
 type touched struct {
 	Table   json.RawMessage // the complete structure after the command
 	Filled  []string        // relations of Table that held rows and are new in it, or new in the publication
-	Joined  []string        // publications that took Table in at this command
+	Joined  []string        // relations of Table that a publication took in at this command
 	Refused []string        // publications that want Table but could not take it in, and why
 
 	Dropped      string // oid of a table or partition
