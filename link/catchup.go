@@ -67,8 +67,8 @@ func (s *session) chaseMissing(ctx context.Context) {
 	}
 	for _, t := range c.tables {
 		if t.target != nil {
-			s.claims.free(t.target.Table)
-			s.claims.catch(t.target.Table)
+			s.claims.free(namesOf(t.target)...)
+			s.claims.catch(namesOf(t.target)...)
 		}
 	}
 	s.catching = true
@@ -107,7 +107,7 @@ func (s *session) sweep(ctx context.Context) error {
 			s.known[identity(v)] = t
 		}
 		// Where it is not there, or the main stream has the name, the table made room for another one.
-		if t.target = v; !there[v.Table] || s.claims.has(v.Table) {
+		if t.target = v; !there[v.Table] || s.claims.has(namesOf(v)...) {
 			t.target = nil
 		}
 	}
@@ -401,14 +401,14 @@ func (c *catchup) look(ctx context.Context, view waybill.View, names []waybill.T
 
 // names returns all names that the tables have at the target or are to have.
 func (c *catchup) names() []waybill.TableName {
-	var names []waybill.TableName
+	var all []waybill.TableName
 	for _, t := range c.tables {
 		if t.target != nil {
-			names = append(names, t.target.Table)
+			all = append(all, namesOf(t.target)...)
 		}
-		names = append(names, t.version.Table)
+		all = append(all, namesOf(t.version)...)
 	}
-	return names
+	return all
 }
 
 // fit gives the tables that the target has from before the structure that the copy is made under.

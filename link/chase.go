@@ -160,7 +160,7 @@ func (s *session) caughtUp(c *catchup) {
 	s.untidy = c.yielded
 	for id, t := range c.tables {
 		if t.target != nil {
-			s.claims.take(t.target.Table)
+			s.claims.take(namesOf(t.target)...)
 		}
 		k := s.known[id]
 		if k.standing != pending {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/waybill-data/waybill"
@@ -19,24 +20,47 @@ func newClaims() *claims {
 	return &claims{followed: map[waybill.TableName]int{}, caught: map[waybill.TableName]bool{}}
 }
 
-// take claims a name for the main stream; false: the catch-up has it. A table that takes the name that
+// namesOf returns the names that a table has at a target: its own and those of its partitions.
+func namesOf(v *waybill.TableVersion) []waybill.TableName {
+	all := []waybill.TableName{v.Table}
+	var down func(*waybill.Partitioning)
+	down = func(p *waybill.Partitioning) {
+		if p == nil {
+			return
+		}
+		for _, part := range p.Parts {
+			all = append(all, part.Table)
+			down(part.Nested)
+		}
+	}
+	down(v.Partitions)
+	return all
+}
+
+// take claims names for the main stream; false: the catch-up has one of them. A table that takes the name that
 // another one of the transaction gives up has it twice until then.
-func (c *claims) take(name waybill.TableName) bool {
+func (c *claims) take(names ...waybill.TableName) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.caught[name] {
-		return false
+	for _, name := range names {
+		if c.caught[name] {
+			return false
+		}
 	}
-	c.followed[name]++
+	for _, name := range names {
+		c.followed[name]++
+	}
 	return true
 }
 
-// free gives a name of the main stream back, once the target does not have it any more.
-func (c *claims) free(name waybill.TableName) {
+// free gives names of the main stream back, once the target does not have them any more.
+func (c *claims) free(names ...waybill.TableName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.followed[name]--; c.followed[name] <= 0 {
-		delete(c.followed, name)
+	for _, name := range names {
+		if c.followed[name]--; c.followed[name] <= 0 {
+			delete(c.followed, name)
+		}
 	}
 }
 
@@ -62,8 +86,9 @@ func (c *claims) release() {
 	clear(c.caught)
 }
 
-func (c *claims) has(name waybill.TableName) bool {
+// has reports whether the main stream has one of the names.
+func (c *claims) has(names ...waybill.TableName) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.followed[name] > 0
+	return slices.ContainsFunc(names, func(name waybill.TableName) bool { return c.followed[name] > 0 })
 }

@@ -99,7 +99,7 @@ func (s *session) resume(ctx context.Context) (waybill.Progress, error) {
 	for name, v := range progress.Versions {
 		if _, copied := progress.Copied[name]; copied {
 			s.known[identity(v)] = &table{source: v, target: v, name: name}
-			s.claims.take(name)
+			s.claims.take(namesOf(v)...)
 			s.stats.table(name, func(t *waybill.TableStatus) { t.State = "streaming" })
 		} else {
 			s.known[identity(v)] = &table{standing: pending, target: v, name: name}
@@ -111,7 +111,7 @@ func (s *session) resume(ctx context.Context) (waybill.Progress, error) {
 	}
 	for _, t := range s.known {
 		if t.standing == pending && t.target != nil {
-			s.claims.take(t.target.Table)
+			s.claims.take(namesOf(t.target)...)
 		}
 	}
 	for _, id := range s.forget {

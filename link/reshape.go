@@ -91,26 +91,31 @@ func (s *session) drops() []waybill.Change {
 	drops := s.injected
 	s.injected = nil
 	for _, d := range drops {
-		s.freed = append(s.freed, d.Version.Table)
+		s.freed = append(s.freed, namesOf(d.Version)...)
 	}
 	return drops
 }
 
-// takeName claims a name at the target for a table of the stream. What a table that is still to be copied
-// again has there under this name makes room: it would be emptied anyway. While a catch-up is at work on that
-// name, the stream waits for it.
-func (s *session) takeName(name waybill.TableName) error {
-	if !s.claims.take(name) {
+// takeNames claims names at the target for a table of the stream. What a table that is still to be copied
+// again has there under one of them makes room: it would be emptied anyway. While a catch-up is at work on one
+// of them, the stream waits for it.
+func (s *session) takeNames(taken ...waybill.TableName) error {
+	if !s.claims.take(taken...) {
 		s.patient = true
 		return errAgain
 	}
 	for _, t := range s.known {
-		if t.standing == pending && t.target != nil && t.target.Table == name {
+		if t.standing == pending && t.target != nil && slices.ContainsFunc(namesOf(t.target), func(n waybill.TableName) bool { return slices.Contains(taken, n) }) {
 			s.injected = append(s.injected, dropping(t.target))
 			t.target = nil
 		}
 	}
 	return nil
+}
+
+// without returns the names that are not among the others.
+func without(some, others []waybill.TableName) []waybill.TableName {
+	return slices.DeleteFunc(slices.Clone(some), func(n waybill.TableName) bool { return slices.Contains(others, n) })
 }
 
 func dropping(v *waybill.TableVersion) waybill.Change {
@@ -229,7 +234,7 @@ func (s *session) create(shape *waybill.Shape, actions map[waybill.StepKind]Acti
 		return nil, nil
 	}
 	s.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "streaming" })
-	return shape, s.takeName(v.Table)
+	return shape, s.takeNames(namesOf(v)...)
 }
 
 func (s *session) drop(id string, t *table, actions map[waybill.StepKind]Action) (*waybill.Shape, error) {
@@ -238,7 +243,7 @@ func (s *session) drop(id string, t *table, actions map[waybill.StepKind]Action)
 		return nil, nil
 	}
 	delete(s.known, id)
-	s.freed = append(s.freed, t.target.Table)
+	s.freed = append(s.freed, namesOf(t.target)...)
 	s.stats.dropped(t.target.Table)
 	return &waybill.Shape{Before: t.target}, nil
 }
@@ -265,11 +270,11 @@ func (s *session) alter(ctx context.Context, id string, t *table, shape *waybill
 		return nil, err
 	}
 	before := t.target
-	if before.Table != target.Table {
-		if err := s.takeName(target.Table); err != nil {
+	if had, has := namesOf(before), namesOf(target); !slices.Equal(had, has) {
+		if err := s.takeNames(without(has, had)...); err != nil {
 			return nil, err
 		}
-		s.freed = append(s.freed, before.Table)
+		s.freed = append(s.freed, without(had, has)...)
 	}
 	s.known[id] = &table{source: shape.After, target: target, name: shape.After.Table}
 	s.stats.renamed(before.Table, target.Table)
