@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/waybill-data/waybill/connect"
@@ -116,8 +117,11 @@ func TestSecretsAppearNowhere(t *testing.T) {
 	dbtest.Exec(t, s.URL("shop"), "CREATE TABLE orders (id bigint PRIMARY KEY)", "INSERT INTO orders VALUES (1)")
 	waybill := inside(t)
 	var all strings.Builder
+	var mu sync.Mutex // the link runs while another command stops it
 	try := func(args ...string) {
 		code, out := waybill(args...)
+		mu.Lock()
+		defer mu.Unlock()
 		all.WriteString(out)
 		t.Logf("%v: %d", args, code)
 	}
