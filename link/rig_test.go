@@ -314,34 +314,6 @@ func (r *rig) ask(request waybill.Request) int64 {
 	return id
 }
 
-// answered waits for the answer of a request.
-func (n *running) answered(id int64) ledger.StoredRequest {
-	n.rig.t.Helper()
-	var got ledger.StoredRequest
-	n.eventually("request answered", func() string {
-		var err error
-		if got, err = n.rig.ledger.Request(context.Background(), id); err != nil {
-			return err.Error()
-		}
-		if got.Answered.IsZero() {
-			return "no answer yet"
-		}
-		return ""
-	})
-	return got
-}
-
-// state waits until the link shows the state.
-func (n *running) state(want string) {
-	n.rig.t.Helper()
-	n.eventually("state "+want, func() string {
-		if s := n.rig.last.Load(); s != nil && s.State == want {
-			return ""
-		}
-		return "it is in another state"
-	})
-}
-
 // failAt calls f at the n-th pass of a fail point.
 func (r *rig) failAt(point string, n int64, f func()) {
 	var passed atomic.Int64

@@ -121,12 +121,11 @@ func holdAndFollow(t *testing.T, s Suite) {
 	p := newPair(t, s)
 	p.write(p.table("items", true, "note"), p.table("held", true, "note"))
 	p.openChanges(waybill.ChangeOptions{})
-	from := p.now()
 	p.fill("items", 0, 10)
 	p.fill("held", 0, 10)
 	p.expectTold("without a hold", map[string]int{"items": 10, "held": 10})
 	p.check(p.src.Confirm(p.ctx(), p.position))
-	from = p.position
+	from := p.position
 	versions := map[waybill.TableName]*waybill.TableVersion{}
 	view := p.openView(p.source)
 	for _, v := range p.versions(view) {
