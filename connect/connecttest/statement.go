@@ -14,6 +14,7 @@ type Verb string
 const (
 	Create       Verb = "create"
 	Insert       Verb = "insert"
+	InsertMany   Verb = "insert many" // rows (id, text) for every id from the first of Values to the second, with the third
 	Update       Verb = "update"
 	Delete       Verb = "delete" // one row only, also where others are equal to it
 	Truncate     Verb = "truncate"
@@ -72,6 +73,8 @@ func (s Statement) SQL() string {
 		return createSQL(table, s.Columns)
 	case Insert:
 		return "INSERT INTO " + table + " VALUES (" + list(s.Values) + ")"
+	case InsertMany:
+		return "INSERT INTO " + table + " SELECT id, " + s.Values[2].SQL + " FROM generate_series(" + s.Values[0].SQL + ", " + s.Values[1].SQL + ") AS id"
 	case Update:
 		return "UPDATE " + table + " SET " + s.assignments() + " WHERE ctid = (SELECT ctid FROM " + table +
 			" WHERE " + s.where() + " LIMIT 1)"

@@ -26,7 +26,7 @@ type Suite struct {
 	Samples []Sample
 	// Silence, if set, makes the present writers of a target look dead to others while they still run.
 	Silence func(t *testing.T, e waybill.Endpoint)
-	// LargeRows is how many rows a large transaction has; 0: 20,000.
+	// LargeRows is how many rows a large transaction has; 0: 200,000.
 	LargeRows int
 }
 
@@ -41,7 +41,7 @@ type Sample struct {
 // Run runs all tests of the suite.
 func Run(t *testing.T, s Suite) {
 	if s.LargeRows == 0 {
-		s.LargeRows = 20_000
+		s.LargeRows = 200_000
 	}
 	source := role{"source of changes", s.Connector.OpenChanges != nil}
 	view := role{"view", s.Connector.OpenView != nil}

@@ -99,6 +99,13 @@ func carryOut(tx *memory.Tx, s connecttest.Statement) error {
 		return tx.Create(created(s))
 	case connecttest.Insert:
 		return tx.Insert(s.Table, row(s.Values))
+	case connecttest.InsertMany:
+		for id := s.Values[0].Value.Int(); id <= s.Values[1].Value.Int(); id++ {
+			if err := tx.Insert(s.Table, waybill.Row{waybill.IntValue(id), s.Values[2].Value}); err != nil {
+				return err
+			}
+		}
+		return nil
 	case connecttest.Update:
 		return update(tx, s)
 	case connecttest.Delete:
