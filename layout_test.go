@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"config":                    {"root"},
 	"connect":                   {"root", "connect/memory", "connect/postgres"},
 	"connect/memory":            {"root"},
+	"connect/connecttest":       {"root"},
 	"connect/postgres":          {"root", "connect/postgres/...", "internal/spill"},
 	"connect/postgres/pgoutput": {},
 	"cmd/waybill":               {"root", "link", "compare", "ledger", "layer", "config", "connect", "internal/...", "demo"},
