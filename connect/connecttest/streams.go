@@ -19,7 +19,7 @@ func handOff(t *testing.T, s Suite) {
 	p.write(p.table("items", true, "note"), p.table("bag", false, "note"))
 	p.fill("items", 0, 100)
 	p.fill("bag", 0, 20)
-	stop := make(chan struct{})
+	stop, warm := make(chan struct{}), make(chan struct{})
 	var writer errgroup.Group
 	writer.Go(func() error {
 		for n := 0; ; n++ {
@@ -31,9 +31,23 @@ func handOff(t *testing.T, s Suite) {
 			p.s.Write(t, p.source, insert("items", Int(1000+n), Text("new")), insert("bag", Int(n%5), Text("twin")),
 				matched(update("items", "note", Text(fmt.Sprint("change ", n)), Int(n%100)), "id"), matched(remove("bag", Int(n%20)), "id"),
 				insert("bag", Int(n%20), Text("back")))
+			if n == 3 {
+				close(warm)
+			}
 		}
 	})
-	p.start()
+	<-warm
+	p.openSink()
+	p.openChanges(waybill.ChangeOptions{})
+	// Between the beginning of the stream and the view there is something for sure.
+	p.write(insert("bag", Int(50), Text("between")), insert("items", Int(-50), Text("between")))
+	view, err := p.src.View(p.ctx())
+	p.check(err)
+	p.write(insert("bag", Int(51), Text("after")), remove("items", Int(-50)))
+	for _, v := range p.copyAll(view, 3) {
+		p.src.Follow(v.Table, view.Position())
+	}
+	p.check(view.Close())
 	p.pump()
 	close(stop)
 	p.check(writer.Wait())

@@ -126,6 +126,7 @@ func bytesCarry(t *testing.T, s Suite) {
 	p.write(p.table("items", true, "note"), p.table("bag", false, "note"))
 	p.fill("items", 0, 300)
 	p.write(insert("items", Int(1000), Null), insert("bag", Int(1), Text("tab\tline\nback\\slash")), insert("bag", Int(1), Text("")))
+	p.writeSamples()
 	view := p.openView(p.source)
 	exporter, exports := view.(waybill.Exporter)
 	importer, imports := p.openSink().(waybill.Importer)
@@ -169,30 +170,41 @@ func (p *pair) exportImport(from waybill.Exporter, to waybill.Importer, slice wa
 // written, where that is known, and the target with the source.
 func kindsArrive(t *testing.T, s Suite) {
 	p := newPair(t, s)
-	for i, sample := range s.Samples {
-		for _, sql := range sample.Before {
-			p.write(Statement{Verb: Prepare, Native: sql})
-		}
-		p.write(p.sampleTable(i, sample))
-		for n, literal := range append(sample.Literals, Null) {
-			p.write(insert(sampleName(i), Int(n), literal))
-		}
-	}
+	p.writeSamples()
 	p.start()
 	p.equal()
 	for i, sample := range s.Samples {
 		p.expect(i, sample)
 		name := sampleName(i)
-		for n, literal := range append(sample.Literals, Null) {
-			p.write(insert(name, Int(1000+n), literal), update(name, "c", Null, Int(n)), update(name, "c", literal, Int(n)))
+		var statements []Statement
+		for n, literal := range withNull(sample) {
+			statements = append(statements, insert(name, Int(1000+n), literal), update(name, "c", Null, Int(n)), update(name, "c", literal, Int(n)))
 		}
-		p.write(update(name, "c", Null, Int(0)))
+		p.write(append(statements, update(name, "c", Null, Int(0)))...)
 	}
 	p.pump()
 	p.equal()
 	p.opensAgain()
 	p.close()
 }
+
+// writeSamples makes a table for every sample, with its literals and NULL.
+func (p *pair) writeSamples() {
+	p.t.Helper()
+	for i, sample := range p.s.Samples {
+		var statements []Statement
+		for _, sql := range sample.Before {
+			statements = append(statements, Statement{Verb: Prepare, Native: sql})
+		}
+		statements = append(statements, p.sampleTable(i, sample))
+		for n, literal := range withNull(sample) {
+			statements = append(statements, insert(sampleName(i), Int(n), literal))
+		}
+		p.write(statements...)
+	}
+}
+
+func withNull(s Sample) []Literal { return append(slices.Clone(s.Literals), Null) }
 
 // opensAgain checks that a stream that is opened again still tells values as before.
 func (p *pair) opensAgain() {

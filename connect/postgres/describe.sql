@@ -27,7 +27,16 @@ json_build_object(
       'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum),
 {{- if ge .Major 11}}
       'missing', CASE WHEN a.atthasmissing THEN
-        CASE WHEN t.typdelim = ',' THEN (a.attmissingval::text::text[])[1] ELSE btrim(a.attmissingval::text, '{}') END END,
+        CASE WHEN t.typdelim = ',' THEN (a.attmissingval::text::text[])[1] ELSE btrim(a.attmissingval::text, '{}') END
+        -- A partitioned table has no rows of its own: its partitions know what their older rows hold.
+        WHEN c.relkind = 'p' AND a.atthasdef THEN (
+          WITH RECURSIVE tree AS (
+            SELECT c.oid AS id
+            UNION ALL
+            SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.id)
+          SELECT CASE WHEN t.typdelim = ',' THEN (m.attmissingval::text::text[])[1] ELSE btrim(m.attmissingval::text, '{}') END
+            FROM tree JOIN pg_attribute m ON m.attrelid = tree.id AND m.attname = a.attname
+           WHERE m.atthasmissing LIMIT 1) END,
 {{- end}}
       'identity', a.attidentity,
 {{- if ge .Major 12}}
