@@ -25,6 +25,9 @@ type changes struct {
 	reader   *reader
 	slabs    *slabs
 	wire     *replication
+	backlog  *backlog // nil: the ordinary stream from the start
+	slot     string
+	version  int // of the server
 	side     *side
 	export   *exported // the snapshot of the slot's making, until View takes it
 	durable  atomic.Uint64
@@ -50,24 +53,28 @@ var errClosed = errors.New("the stream is closed")
 
 // start begins to receive after the position.
 func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, prepared *preparation) error {
-	version := serverVersion(conn)
+	c.slot, c.version = prepared.publication.name, serverVersion(conn)
 	timeout, err := senderTimeout(ctx, conn)
+	if err == nil {
+		c.backlog, err = openBacklog(ctx, c.endpoint, c.options.Stream, c.slot, from, c.options.Log)
+	}
 	if err != nil {
 		closeConn(conn)
 		return err
 	}
 	wire, err := takeOver(conn)
-	if err != nil {
-		return err
+	if err == nil && c.backlog == nil {
+		err = c.stream(wire, from)
 	}
-	name := prepared.publication.name
-	if err := wire.startReplication(startStatement(name, from, version)); err != nil {
-		wire.finish(time.Now().Add(finishTimeout))
-		return slotRefusal("start stream "+c.options.Stream, err)
+	if err != nil {
+		if c.backlog != nil {
+			c.backlog.close()
+		}
+		return err
 	}
 	c.wire, c.slabs, c.delivered, c.told = wire, newSlabs(), from, make(chan struct{}, 1)
 	c.durable.Store(from)
-	c.reader = &reader{wire: wire, slabs: c.slabs, shapes: prepared.shapes, spilled: newOpenTransactions(c.options.SpillDir, name),
+	c.reader = &reader{wire: wire, slabs: c.slabs, shapes: prepared.shapes, spilled: newOpenTransactions(c.options.SpillDir, c.slot),
 		log: c.options.Log, stream: c.options.Stream, durable: &c.durable, sent: from}
 	if err := c.reader.spilled.clean(); err != nil {
 		c.options.Log.Warn("leftovers of a killed process stay", "error", err)
@@ -77,15 +84,33 @@ func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, p
 	return nil
 }
 
+// stream lets the ordinary stream begin; a connection on which it does not is closed.
+func (c *changes) stream(wire *replication, from uint64) error {
+	if err := wire.startReplication(startStatement(c.slot, from, c.version)); err != nil {
+		wire.finish(time.Now().Add(finishTimeout))
+		return slotRefusal("start stream "+c.options.Stream, err)
+	}
+	return nil
+}
+
 // run starts the goroutines. The first that fails ends the others.
 func (c *changes) run(p *pulse) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel = cancel
 	wire := c.wire // Close may have taken it back by the time that the end of the context is noticed
 	unblock := context.AfterFunc(ctx, func() { _ = wire.conn.SetReadDeadline(time.Unix(1, 0)) })
+	reports := func() {
+		if err := p.run(ctx); err != nil && ctx.Err() == nil {
+			cancel(classify("report to the server of "+c.options.Stream, waybill.TableName{}, err))
+		}
+	}
 	c.group.Go(func() {
 		defer unblock()
-		err := c.reader.run(ctx)
+		err := c.readOn(ctx, wire)
+		if err == nil {
+			c.group.Go(reports)
+			err = c.reader.run(ctx)
+		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -93,12 +118,32 @@ func (c *changes) run(p *pulse) {
 		c.slabs.fail(err)
 		cancel(err)
 	})
-	c.group.Go(func() {
-		if err := p.run(ctx); err != nil && ctx.Err() == nil {
-			cancel(classify("report to the server of "+c.options.Stream, waybill.TableName{}, err))
-		}
-	})
 	c.group.Go(func() { p.beats(ctx) })
+}
+
+// readOn reads the backlog, if there is one, and joins the ordinary stream to its end. While it was read the slot was
+// nobody's: it must be where it was left (invariant 6).
+func (c *changes) readOn(ctx context.Context, wire *replication) error {
+	if c.backlog == nil {
+		return nil
+	}
+	if err := c.reader.readBacklog(ctx, c.backlog); err != nil {
+		return err
+	}
+	err := c.side.use(ctx, func(conn *pgconn.PgConn) error {
+		slot, err := awaitSlot(ctx, conn, c.slot)
+		if err == nil {
+			err = slot.checkResume(c.slot, position{LSN: c.reader.sent})
+		}
+		if err == nil {
+			err = slot.checkUsable(c.slot, c.server.database)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.stream(wire, c.reader.sent)
 }
 
 // View joins the stream: the first one is the snapshot that the slot was made with, later ones take their own.

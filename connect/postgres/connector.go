@@ -16,6 +16,7 @@ func Connector() *waybill.Connector {
 		Settings: []waybill.Setting{
 			{Name: fullIdentity, Default: "", Help: `"full" lets a link run ALTER TABLE ... REPLICA IDENTITY FULL on tables without a key, which the server asks for before it lets them be followed`},
 			{Name: settingExisting, Default: "stop", Help: `what a link does with a table of the target that has rows it did not bring: "stop", or "truncate" to empty it`},
+			{Name: backlogSetting, Default: "32", Help: `from how many megabytes of log on a link that is behind reads in large pieces through a temporary copy of its slot, which is faster; "off": never`},
 		},
 		OpenView: func(ctx context.Context, e waybill.Endpoint, o waybill.ViewOptions) (waybill.View, error) {
 			v, err := openView(ctx, e, o)

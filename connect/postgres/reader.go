@@ -56,7 +56,7 @@ type received struct {
 
 // run receives until the context ends or the stream fails, and always returns an error.
 func (r *reader) run(ctx context.Context) error {
-	r.slab = r.slabs.fresh()
+	r.resume()
 	for {
 		if !r.wire.buffered() && !r.gather(ctx) {
 			r.offer()
