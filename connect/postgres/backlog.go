@@ -19,14 +19,22 @@ import (
 // backlogSetting is the endpoint setting that says from how many megabytes of log on a stream is read in pieces.
 const backlogSetting = "backlog_mb"
 
+// How long, when all is read, the ordinary stream is put off for what is not applied yet: to find its place costs
+// the server much, and the target has enough to do.
+const (
+	drainPoll = 10 * time.Millisecond
+	drainMost = 5 * time.Second // without progress
+)
+
 // Bounds of reading a backlog, in bytes of the server's log.
 const (
 	backlogDefault = 32 << 20  // from here on a stream reads in pieces
 	backlogEnough  = 1 << 20   // so little is left to the ordinary stream
 	pieceFirst     = 8 << 20   // the target is not to wait for long
+	pieceGrowth    = 4         // few pieces: for each the server reads some log a second time
 	pieceMost      = 256 << 20 // the server keeps what it decoded of one piece in a temporary file
 	backlogHeld    = 4         // pieces that an open transaction may make the server read again each time
-	forgetEvery    = 1 << 30   // how often the server may forget log while a long backlog is read
+	forgetEvery    = 256 << 20 // how often the server may forget log while a long backlog is read
 	never          = math.MaxUint64
 )
 
@@ -136,8 +144,14 @@ func (r *reader) readBacklog(ctx context.Context, b *backlog) error {
 	}()
 	for {
 		end, err := b.end(ctx)
-		if err != nil || end < r.sent+backlogEnough {
+		if err != nil {
 			return err
+		}
+		if end < r.sent+backlogEnough {
+			if r.drained(ctx) {
+				return ctx.Err()
+			}
+			continue
 		}
 		if b.held(r.sent) {
 			r.log.Info("an open transaction holds the backlog: the ordinary stream goes on")
@@ -162,6 +176,22 @@ func (r *reader) readBacklog(ctx context.Context, b *backlog) error {
 		}
 		b.forget(ctx, r.durable.Load())
 	}
+}
+
+// drained waits a moment for the target and reports whether it has all that was sent, or does not get on.
+func (r *reader) drained(ctx context.Context) bool {
+	durable := r.durable.Load()
+	poll, deadline := time.NewTicker(drainPoll), time.Now().Add(drainMost)
+	defer poll.Stop()
+	for r.durable.Load() == durable {
+		if durable >= r.sent || ctx.Err() != nil || time.Now().After(deadline) {
+			return true
+		}
+		<-poll.C
+		r.resume()
+		r.offer()
+	}
+	return false
 }
 
 // end returns how far the server's log goes.
@@ -200,7 +230,7 @@ func (b *backlog) next(ctx context.Context, from uint64, take func(message []byt
 	if b.restart, err = parseLSN(state.restart); err != nil {
 		return from, err
 	}
-	b.piece = min(2*b.piece, pieceMost)
+	b.piece = min(pieceGrowth*b.piece, pieceMost)
 	return state.confirmed, nil
 }
 
