@@ -72,6 +72,9 @@ type ChangeBatch struct {
 	Oldest       time.Time // when the first of them committed at the source; zero if unknown
 	Committed    time.Time // when the last of them committed at the source; zero if unknown
 	Heartbeat    bool      // the batch carries a heartbeat, so Committed tells the delay of an idle link
+	// More says that the next batch is there already. A sink may then let this one become durable with the next,
+	// and nobody saves or confirms its position before.
+	More bool
 }
 
 // Shape is a change of structure. Before is nil for a new table, After for a dropped one. Rows before the

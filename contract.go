@@ -63,8 +63,9 @@ type Sink interface {
 	Complete(ctx context.Context, versions []*TableVersion, asOf Position) error
 	// Forget drops what is recorded of a table, so that it is copied again.
 	Forget(ctx context.Context, table TableName) error
-	// Apply writes a batch and returns once it is durable. The batch's Position is kept in the same
-	// transaction as its rows; a batch without one stays open until the batch that ends its transaction.
+	// Apply writes a batch and returns once it is durable; with More it need not be before the next batch is.
+	// The batch's Position is kept in the same transaction as its rows; a batch without one stays open until
+	// the batch that ends its transaction.
 	// An error leaves the target as it was before the transaction.
 	Apply(ctx context.Context, b ChangeBatch) error
 	Close() error

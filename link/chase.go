@@ -66,6 +66,7 @@ func (c *catchup) reshape(s *waybill.Shape) error {
 }
 
 func (c *catchup) write(ctx context.Context, b waybill.ChangeBatch) error {
+	b.More = false
 	if err := c.sink.Apply(ctx, b); err != nil {
 		return fmt.Errorf("apply changes of a catch-up: %w", err)
 	}

@@ -92,6 +92,45 @@ func TestConfirmsOnlyWhatIsSaved(t *testing.T) {
 	}
 }
 
+// TestBatchesBecomeDurableTogether: while more batches wait, positions are neither saved nor confirmed, but not for
+// ever.
+func TestBatchesBecomeDurableTogether(t *testing.T) {
+	r := newRig(t)
+	defer r.close()
+	r.fill("orders", 3)
+	n := r.start()
+	n.equal()
+	written := make(chan struct{})
+	applied, most := 0, 0
+	note := func(c layer.Call) error {
+		switch {
+		case c.Method == "Sink.Apply" && !c.Done:
+			<-written
+		case c.Method == "Sink.Apply":
+			applied++
+			most = max(most, applied)
+		case c.Method == "ChangeSource.Confirm" && c.Done:
+			applied = 0
+		}
+		return nil
+	}
+	r.inject.Store(&note)
+	for i := range 40 {
+		r.write(func(tx *memory.Tx) (err error) {
+			for j := range 300 { // a batch of its own
+				err = errors.Join(err, tx.Insert(named("orders"), row(100+300*i+j, "x")))
+			}
+			return err
+		})
+	}
+	close(written)
+	n.equal()
+	n.stop()
+	if most != mostUnsaved+1 || applied != 0 {
+		t.Errorf("up to %d batches without a confirmation, %d at the end; want %d and none", most, applied, mostUnsaved+1)
+	}
+}
+
 func TestLargeTransactionInParts(t *testing.T) {
 	r := newRig(t)
 	defer r.close()

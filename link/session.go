@@ -19,6 +19,7 @@ type session struct {
 	sink     waybill.Sink
 	position waybill.Position  // the target has everything up to it
 	inside   bool              // the target holds a part of a transaction
+	unsaved  int               // batches since a position was saved
 	known    map[string]*table // by identity
 	plans    map[*waybill.TableVersion]plan
 	seen     []*waybill.TableVersion // structures that the transaction brought, to be saved with its position
@@ -95,7 +96,10 @@ func (s *session) stream(ctx context.Context) error {
 	}
 }
 
-// write makes a batch durable. It is not cut short by a stop: what is begun is finished.
+// mostUnsaved is how many batches in a row may become durable with a later one.
+const mostUnsaved = 16
+
+// write makes a batch durable, or lets it become so with the next one, where that is there already. It is not cut short by a stop: what is begun is finished.
 func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 	if err := s.inOrder(b.Position); err != nil {
 		return err
@@ -105,6 +109,7 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 	if err := s.saveVersions(ctx, b.Position); err != nil {
 		return err
 	}
+	b.More = b.More && !reshapes && !s.catching && s.unsaved < mostUnsaved
 	if err := s.sink.Apply(ctx, b); err != nil {
 		return fmt.Errorf("apply changes: %w", err)
 	}
@@ -114,15 +119,9 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 	}
 	s.fail("apply.after", "reshape.after", reshapes)
 	now := time.Now()
-	if err := s.o.Ledger.SavePosition(ctx, s.o.Name, b.Position, now); err != nil {
+	if err := s.save(ctx, b, now); err != nil {
 		return err
 	}
-	s.fail("position.saved", "", false)
-	// Invariant 1: durable in the target and saved, so the source may forget it.
-	if err := s.src.Confirm(ctx, b.Position); err != nil {
-		return fmt.Errorf("confirm %s: %w", b.Position, err)
-	}
-	s.fail("confirmed", "", false)
 	if b.Position != s.position {
 		s.moved = now
 	}
@@ -133,6 +132,25 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 	s.freed = nil
 	s.stats.applied(b, now)
 	return s.answerDecided(ctx)
+}
+
+// save records and confirms the position of a batch that is durable. One that is not yet has another close behind.
+func (s *session) save(ctx context.Context, b waybill.ChangeBatch, now time.Time) error {
+	if b.More {
+		s.unsaved++
+		return nil
+	}
+	s.unsaved = 0
+	if err := s.o.Ledger.SavePosition(ctx, s.o.Name, b.Position, now); err != nil {
+		return err
+	}
+	s.fail("position.saved", "", false)
+	// Invariant 1: durable in the target and saved, so the source may forget it.
+	if err := s.src.Confirm(ctx, b.Position); err != nil {
+		return fmt.Errorf("confirm %s: %w", b.Position, err)
+	}
+	s.fail("confirmed", "", false)
+	return nil
 }
 
 func (s *session) fail(point, also string, reshapes bool) {

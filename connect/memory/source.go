@@ -229,6 +229,7 @@ func (c *source) take(b *waybill.ChangeBatch, changes []waybill.Change) {
 	b.Position = c.store.position(c.next)
 	b.Committed = at
 	b.Transactions++
+	b.More = c.next < len(c.store.history)
 	if b.Oldest.IsZero() {
 		b.Oldest = at
 	}

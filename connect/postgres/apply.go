@@ -26,7 +26,7 @@ var errCascades = errors.New("keys or unique values changed places, and a foreig
 
 // fixedStatements are those that every transaction needs.
 type fixedStatements struct {
-	begin, deferred, savepoint, release, fence, position, scan, index, commit statement
+	begin, hasty, deferred, savepoint, release, fence, position, scan, index, commit statement
 }
 
 func newFixedStatements() fixedStatements {
@@ -36,6 +36,7 @@ func newFixedStatements() fixedStatements {
 	}
 	return fixedStatements{
 		begin:     statement{sql: "BEGIN"},
+		hasty:     statement{sql: "SET LOCAL synchronous_commit = off"},
 		deferred:  statement{sql: "SET CONSTRAINTS ALL DEFERRED"},
 		savepoint: statement{sql: "SAVEPOINT part"},
 		release:   statement{sql: "RELEASE SAVEPOINT part"},
@@ -334,11 +335,19 @@ func (a *apply) fence(w *script) error {
 	return w.send(&s.fixed.position, append(params, []byte(a.batch.Position), instant(a.batch.Committed)), nil, nil)
 }
 
+// close ends the transaction or this part of it. The log of the target is written in order: a commit that waits for
+// the disk makes those before it durable, which did not wait.
 func (a *apply) close(w *script) error {
-	if a.batch.Position != "" {
-		return w.plain(&a.sink.fixed.commit)
+	f := &a.sink.fixed
+	if a.batch.Position == "" {
+		return w.plain(&f.release)
 	}
-	return w.plain(&a.sink.fixed.release)
+	if a.batch.More {
+		if err := w.plain(&f.hasty); err != nil {
+			return err
+		}
+	}
+	return w.plain(&f.commit)
 }
 
 // instant is a time as a binary parameter; NULL for the zero time.

@@ -24,6 +24,7 @@ func (c *changes) Next(ctx context.Context) (waybill.ChangeBatch, error) {
 			c.slab, c.from, c.commit = slab, 0, 0
 		}
 		if b, ok := c.batch(); ok {
+			b.More = c.commit < len(c.slab.commits) || c.slabs.waiting()
 			return b, nil
 		}
 		c.slabs.release(c.slab)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -144,4 +145,21 @@ func wantFault(t testing.TB, err error, fault waybill.Fault, parts ...string) {
 			t.Errorf("error = %q, want it to say %q", err, part)
 		}
 	}
+}
+
+// TestOnlyTheLastOfManyWaitsForTheDisk looks at the setting as a deferred trigger sees it at the commit.
+func TestOnlyTheLastOfManyWaitsForTheDisk(t *testing.T) {
+	r := newSinkRig(t, 15, "CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE seen (id int, setting text)",
+		"CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (new.id, current_setting('synchronous_commit')); RETURN NULL; END $$",
+		"CREATE CONSTRAINT TRIGGER see AFTER INSERT ON a DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION see()",
+		"ALTER TABLE a ENABLE ALWAYS TRIGGER see")
+	v := r.version("a")
+	for i, more := range []bool{true, true, false, true, false} {
+		id := strconv.Itoa(i)
+		b := waybill.ChangeBatch{Changes: []waybill.Change{r.insert(v, id)}, Position: waybill.Position("p" + id), Transactions: 1, More: more}
+		if err := r.sink.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.want("SELECT * FROM seen ORDER BY id", "0|off", "1|off", "2|on", "3|off", "4|on")
 }

@@ -200,6 +200,13 @@ func (q *slabs) take(ctx context.Context) (*slab, error) {
 	}
 }
 
+// waiting reports whether a full slab is queued.
+func (q *slabs) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue) > 0
+}
+
 func (q *slabs) tryTake() (*slab, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
