@@ -40,6 +40,7 @@ type changes struct {
 	from      int   // first change not delivered
 	commit    int   // first commit not delivered
 	delivered uint64
+	inside    bool     // parts of a transaction were delivered, not its end
 	marks     []uint64 // places that no batch straddles, ascending
 	after     map[waybill.TableName]uint64
 	held      map[waybill.TableName]bool

@@ -40,27 +40,31 @@ func (c *changes) batch() (waybill.ChangeBatch, bool) {
 		c.from = s.commits[c.commit].to // sent again by a server that forgot
 		c.commit++
 	}
-	switch {
+	switch mark := c.unmet(); {
 	case c.commit < len(s.commits):
-		return c.transactions(), true
+		return c.transactions(mark), true
+	case c.from < len(s.changes) && mark != 0 && s.opens > mark:
+		return waybill.ChangeBatch{Position: c.reach(mark, mark)}, true
 	case c.from < len(s.changes):
 		kept := c.filter(s.changes[c.from:c.from], s.changes[c.from:], s.opens)
-		c.from = len(s.changes)
-		return waybill.ChangeBatch{Changes: kept}, len(kept) > 0 && s.opens > c.delivered
+		part := len(kept) > 0 && s.opens > c.delivered
+		c.from, c.inside = len(s.changes), c.inside || part
+		return waybill.ChangeBatch{Changes: kept}, part
 	case s.opens == 0 && s.advance > c.delivered:
-		return waybill.ChangeBatch{Position: c.reach(s.advance)}, true
+		return waybill.ChangeBatch{Position: c.reach(s.advance, mark)}, true
 	}
 	return waybill.ChangeBatch{}, false
 }
 
-// transactions returns a batch of whole transactions.
-func (c *changes) transactions() waybill.ChangeBatch {
-	s, mark, first := c.slab, c.nextMark(), c.slab.commits[c.commit]
+// transactions returns a batch of whole transactions, or of the rest of one.
+func (c *changes) transactions(mark uint64) waybill.ChangeBatch {
+	s, first := c.slab, c.slab.commits[c.commit]
 	if mark != 0 && first.lsn > mark {
-		return waybill.ChangeBatch{Position: c.reach(mark)}
+		return waybill.ChangeBatch{Position: c.reach(mark, mark)}
 	}
 	b := waybill.ChangeBatch{Changes: s.changes[c.from:c.from], Oldest: time.UnixMicro(first.time)}
 	last := first
+	c.inside = false
 	for {
 		b.Changes = c.filter(b.Changes, s.changes[c.from:last.to], last.lsn)
 		b.Heartbeat = b.Heartbeat || last.heartbeat
@@ -74,7 +78,7 @@ func (c *changes) transactions() waybill.ChangeBatch {
 		}
 		last = s.commits[c.commit]
 	}
-	b.Committed, b.Position = time.UnixMicro(last.time), c.reach(c.reached(last.lsn, mark))
+	b.Committed, b.Position = time.UnixMicro(last.time), c.reach(c.reached(last.lsn, mark), mark)
 	return b
 }
 
@@ -91,13 +95,22 @@ func (c *changes) reached(lsn, mark uint64) uint64 {
 	return lsn
 }
 
-// reach moves what is delivered forward, to the next mark at the most.
-func (c *changes) reach(lsn uint64) waybill.Position {
-	if mark := c.nextMark(); mark != 0 {
+// reach moves what is delivered forward, to the mark at the most.
+func (c *changes) reach(lsn, mark uint64) waybill.Position {
+	if mark != 0 {
 		lsn = min(lsn, mark)
 	}
 	c.delivered = max(c.delivered, lsn)
 	return c.server.at(c.delivered)
+}
+
+// unmet returns the mark that the next batch must not straddle, 0 for none. A mark that was set when a part of the
+// transaction after it was delivered comes too late: a position there would cut the transaction in two.
+func (c *changes) unmet() uint64 {
+	if c.inside {
+		return 0
+	}
+	return c.nextMark()
 }
 
 // nextMark returns the first mark that is not delivered, 0 for none.
