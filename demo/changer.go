@@ -17,6 +17,8 @@ type ReshapeOptions struct {
 	Every   time.Duration // between two changes; 0: 1 s
 	Without []string      // kinds that are left out
 	Crashes bool          // as in WriteOptions
+	// Large, if set, is where large transactions are asked for; each comes before the next change.
+	Large <-chan LargeOptions
 }
 
 // Kinds lists the kinds of structure changes, as they are counted.
@@ -57,13 +59,15 @@ func (w *World) Reshape(ctx context.Context, o ReshapeOptions) error {
 	group.Go(func() error { return pace(ctx, float64(time.Second)/float64(o.Every), turns) })
 	group.Go(func() error {
 		return w.session(ctx, "changer", o.Crashes, func(conn *pgx.Conn) error {
+			c.conn = conn
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
+			case large := <-o.Large:
+				return c.large(context.WithoutCancel(ctx), large)
 			case <-turns:
+				return c.next(ctx, o.Without)
 			}
-			c.conn = conn
-			return c.next(ctx, o.Without)
 		})
 	})
 	return group.Wait()
@@ -99,21 +103,31 @@ func (c *changer) do(ctx context.Context, tables []*table, statements func() []s
 		if len(list) == 0 {
 			return false, nil
 		}
-		err := execute(ctx, c.conn, "BEGIN")
-		for _, statement := range list {
-			if err == nil {
-				err = c.step(ctx, statement, tables)
-			}
-		}
-		if err != nil {
-			return false, err
-		}
-		ending := "COMMIT"
-		if c.kind == kindRolledBack {
-			ending = "ROLLBACK"
-		}
-		return true, execute(ctx, c.conn, ending)
+		return true, c.transact(ctx, func() error { return c.steps(ctx, list, tables) })
 	})
+}
+
+// transact runs an action in one transaction and ends it as its kind says.
+func (c *changer) transact(ctx context.Context, action func() error) error {
+	if err := execute(ctx, c.conn, "BEGIN"); err != nil {
+		return err
+	}
+	if err := action(); err != nil {
+		return err
+	}
+	if c.kind == kindRolledBack {
+		return execute(ctx, c.conn, "ROLLBACK")
+	}
+	return execute(ctx, c.conn, "COMMIT")
+}
+
+func (c *changer) steps(ctx context.Context, statements []string, tables []*table) error {
+	for _, statement := range statements {
+		if err := c.step(ctx, statement, tables); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rowsHere stands, in a list of statements, for writes to the table under the structure it has at that point.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,8 @@ type StageOptions struct {
 	Source   int      // major versions; 0: the newest that is installed
 	Target   int      // the same; a version that is not installed is replaced by the source's
 	Settings []string // of both servers
+	// Backlog is the source's setting backlog_mb; empty: its default.
+	Backlog string
 }
 
 // Stage is two servers with an empty database each, a waybill.yaml between them, and the program under test.
@@ -48,7 +51,7 @@ type Stage struct {
 const stageYAML = `# Two throw-away servers and the link between them.
 ledger: sqlite:waybill.db
 endpoints:
-  shop: {kind: postgres, url: "%s"}
+  shop: {kind: postgres, url: "%s"%s}
   copy: {kind: postgres, url: "%s"}
 links:
   ` + Link + `:
@@ -91,7 +94,11 @@ func OpenStage(ctx context.Context, o StageOptions) (_ *Stage, err error) {
 		}
 	}
 	s.SourceURL, s.TargetURL = s.Source.URL("shop"), s.Target.URL("shop")
-	return s, os.WriteFile(s.Config, fmt.Appendf(nil, stageYAML, s.SourceURL, s.TargetURL), 0o600)
+	settings := ""
+	if o.Backlog != "" {
+		settings = fmt.Sprintf(", settings: {backlog_mb: %q}", o.Backlog)
+	}
+	return s, os.WriteFile(s.Config, fmt.Appendf(nil, stageYAML, s.SourceURL, settings, s.TargetURL), 0o600)
 }
 
 // Close stops the servers and removes their data; what else is in the directory stays.
@@ -159,6 +166,16 @@ func (s *Stage) Start(environment ...string) (*Child, error) {
 
 // Done is closed when the child is gone.
 func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Spills reports whether the child holds a file of a transaction that does not fit in its memory. It can tell
+// only where a process's open files are in /proc.
+func (c *Child) Spills() bool {
+	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", c.cmd.Process.Pid))
+	return slices.ContainsFunc(open, func(fd string) bool {
+		file, err := os.Readlink(fd)
+		return err == nil && strings.Contains(file, "waybill-spill-")
+	})
+}
 
 // Kill ends the child without a chance to clean up, and waits until it is gone.
 func (c *Child) Kill() {

@@ -73,6 +73,7 @@ func (c *catchup) write(ctx context.Context, b waybill.ChangeBatch) error {
 	if c.inside = b.Position == ""; c.inside {
 		return nil
 	}
+	c.o.FailPoint("catchup.applied")
 	for _, v := range c.seen {
 		c.tables[identity(v)].target = v
 		if err := c.keepVersion(ctx, v, b.Position); err != nil {

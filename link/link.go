@@ -64,8 +64,8 @@ type Structure struct {
 }
 
 // FailPoints lists the names that Options.FailPoint is called with.
-var FailPoints = []string{"copy.slice", "copy.complete", "apply.before", "apply.after", "position.saved", "confirmed",
-	"reshape.before", "reshape.after", "catchup.copied", "catchup.joined", "catchup.dropped"}
+var FailPoints = []string{"copy.slice", "copy.complete", "apply.before", "apply.part", "apply.after", "position.saved",
+	"confirmed", "reshape.before", "reshape.after", "catchup.copied", "catchup.applied", "catchup.joined", "catchup.dropped"}
 
 // CatchUp returns the name of the stream on which a link copies tables beside its main stream. Who removes a
 // link for good drops and releases both streams.

@@ -114,6 +114,7 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 		return fmt.Errorf("apply changes: %w", err)
 	}
 	if s.inside = b.Position == ""; s.inside {
+		s.o.FailPoint("apply.part")
 		s.stats.part(b)
 		return nil
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,11 +19,13 @@ import (
 
 	"github.com/waybill-data/waybill/demo"
 	"github.com/waybill-data/waybill/internal/pgserver"
-	"github.com/waybill-data/waybill/link"
 )
 
-// killsPerRound is how many kills one pair of databases goes through before the comparison.
-const killsPerRound = 25
+const (
+	killsPerRound = 25       // of one pair of databases before the comparison
+	killsForAll   = 150      // so many must hit every point
+	largeBytes    = 64 << 20 // more than twice what a link reads ahead of its target
+)
 
 func TestNothingIsLost(t *testing.T) {
 	kills, seed := number(t, "WAYBILL_CRASH_KILLS", 6), uint64(number(t, "WAYBILL_SEED", int(time.Now().UnixNano()>>10)))
@@ -36,6 +37,9 @@ func TestNothingIsLost(t *testing.T) {
 		r.play()
 	}
 	t.Logf("per point:\n%s", score)
+	if missed := score.missed(); kills >= killsForAll && len(missed) > 0 {
+		t.Errorf("%d kills, and none of them at %s", kills, strings.Join(missed, ", "))
+	}
 	t.Logf("crash: %d kills, %d row comparisons, 0 differences, 0 slots left, seed %d, %s",
 		score.total, score.rows, seed, time.Since(started).Round(time.Second))
 }
@@ -78,6 +82,8 @@ type trial struct {
 	stage   *demo.Stage
 	world   *demo.World
 	random  *rand.Rand
+	large   chan demo.LargeOptions
+	group   *errgroup.Group // the shop and who kills
 }
 
 func (r *trial) play() {
@@ -86,9 +92,9 @@ func (r *trial) play() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.random = rand.New(rand.NewPCG(r.seed, 7))
+	r.random, r.large = rand.New(rand.NewPCG(r.seed, 7)), make(chan demo.LargeOptions)
 	r.stage, err = demo.OpenStage(t.Context(), demo.StageOptions{Program: r.program, Dir: dir, Source: 15, Target: 18,
-		Settings: []string{"logical_decoding_work_mem=64kB", "wal_sender_timeout=5s"}})
+		Settings: []string{"logical_decoding_work_mem=64kB", "wal_sender_timeout=5s"}, Backlog: [...]string{"", "0"}[r.random.IntN(2)]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,17 +141,22 @@ func (r *trial) underFire() *demo.Child {
 	living, cancel := context.WithCancel(r.t.Context())
 	defer cancel()
 	group, living := errgroup.WithContext(living)
+	r.group = group
 	group.Go(func() error { return r.world.Write(living, demo.WriteOptions{Rate: 60, Crashes: true}) })
 	group.Go(func() error {
-		return r.world.Reshape(living, demo.ReshapeOptions{Every: 400 * time.Millisecond, Crashes: true, Without: without()})
+		return r.world.Reshape(living, demo.ReshapeOptions{Every: 400 * time.Millisecond, Crashes: true, Without: without(), Large: r.large})
 	})
 	var child *demo.Child
 	group.Go(func() (err error) {
 		defer cancel()
 		for n := range r.kills {
-			if err := r.kill(living, n); err != nil {
+			started := time.Now()
+			point, err := r.kill(living, n)
+			if err != nil {
 				return err
 			}
+			r.score.add(point)
+			r.t.Logf("kill %d: %s after %s", r.score.total, point, time.Since(started).Round(time.Millisecond))
 		}
 		child, err = r.stage.Start()
 		return err
@@ -161,41 +172,82 @@ func without() []string {
 	return strings.FieldsFunc(os.Getenv("WAYBILL_CRASH_WITHOUT"), func(c rune) bool { return c == ';' })
 }
 
-// kill runs the link once and ends it: at a named point, at a random moment, or together with a server.
-func (r *trial) kill(ctx context.Context, number int) error {
+// kill runs the link once and ends it: at a point, at a random moment, or together with a server. It returns which
+// it was.
+func (r *trial) kill(ctx context.Context, number int) (point string, err error) {
 	point, environment := r.choose(number)
 	child, err := r.stage.Start(environment...)
 	if err != nil {
-		return err
+		return point, err
 	}
-	patience := time.Duration(200+r.random.IntN(3500)) * time.Millisecond
-	if len(environment) > 0 {
-		patience = 8 * time.Second
+	patience := 8 * time.Second
+	var spilling <-chan struct{}
+	switch point {
+	case pointSpill:
+		patience *= 2
+		spilling = r.spill(ctx, child)
+	case pointPart:
+		patience *= 2
+		r.ask(ctx, child, demo.LargeOptions{})
+	case pointRandom, pointSource, pointTarget:
+		patience = time.Duration(200+r.random.IntN(3500)) * time.Millisecond
 	}
 	select {
 	case <-ctx.Done():
 		child.Kill()
-		return ctx.Err()
+		return point, ctx.Err()
 	case <-child.Done():
 		if !child.Killed() || len(environment) == 0 {
-			return child.Err()
+			return point, child.Err()
 		}
-		r.score.add(point)
-		return nil
+		return point, nil
+	case <-spilling:
 	case <-time.After(patience):
+		if point == pointSpill || len(environment) > 0 {
+			point = pointRandom // the point was not reached in time
+		}
 	}
 	switch point {
 	case pointSource:
 		err = r.crash(ctx, child, r.stage.Source)
 	case pointTarget:
 		err = r.crash(ctx, child, r.stage.Target)
-	case pointRandom:
-	default:
-		point = pointRandom // a named point that was not passed in time
 	}
 	child.Kill()
-	r.score.add(point)
-	return err
+	return point, err
+}
+
+// ask lets the shop make a large transaction as long as the child lives.
+func (r *trial) ask(ctx context.Context, child *demo.Child, o demo.LargeOptions) {
+	o.Bytes, o.Reshape = largeBytes, r.random.IntN(2) == 0
+	r.group.Go(func() error {
+		select {
+		case r.large <- o:
+		case <-child.Done():
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// spill tells when to kill while an open transaction is being written to disk: some time after its file is seen.
+func (r *trial) spill(ctx context.Context, child *demo.Child) <-chan struct{} {
+	spilling, further := make(chan struct{}), time.Duration(r.random.IntN(200))*time.Millisecond
+	r.ask(ctx, child, demo.LargeOptions{RollBack: r.random.IntN(4) == 0, Midway: func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for !child.Spills() {
+			select {
+			case <-child.Done():
+				return
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+		time.AfterFunc(further, func() { close(spilling) })
+	}})
+	return spilling
 }
 
 // crash stops a server as if the power had failed and starts it again; the link must live through it.
@@ -214,12 +266,6 @@ func (r *trial) crash(ctx context.Context, child *demo.Child, server *pgserver.S
 	}
 }
 
-const (
-	pointRandom = "(random moment)"
-	pointSource = "(source server)"
-	pointTarget = "(target server)"
-)
-
 // choose prefers the named point that was hit least, so that all are. A trial begins in the first copy.
 func (r *trial) choose(number int) (point string, environment []string) {
 	switch n := r.random.IntN(20); {
@@ -235,9 +281,16 @@ func (r *trial) choose(number int) (point string, environment []string) {
 	return r.arm(r.score.rarest(r.random))
 }
 
-// arm makes the link kill itself the first or a later time that it passes the point.
+// arm makes the link kill itself the first or a later time that it passes the point. Only spilling is seen from
+// outside.
 func (r *trial) arm(point string) (string, []string) {
 	r.score.tried[point]++
+	switch point {
+	case pointSpill:
+		return point, nil
+	case pointPart:
+		return point, []string{fmt.Sprintf("WAYBILL_FAILPOINT=%s:%d", point, 1+r.random.IntN(2))}
+	}
 	return point, []string{fmt.Sprintf("WAYBILL_FAILPOINT=%s:%d", point, 1+r.random.IntN(6)*r.random.IntN(2))}
 }
 
@@ -300,41 +353,4 @@ func (r *trial) expect(ctx context.Context, query, want string) {
 	if rows[0][0] != want {
 		r.t.Errorf("at the source: %s: got %s, want %s", query, rows[0][0], want)
 	}
-}
-
-// score counts kills by point, and how often each point was tried.
-type score struct {
-	hits  map[string]int
-	tried map[string]int
-	total int
-	rows  int64
-}
-
-func newScore() *score {
-	return &score{hits: map[string]int{}, tried: map[string]int{}}
-}
-
-func (s *score) add(point string) {
-	s.hits[point]++
-	s.total++
-}
-
-// rarest returns a named point that was tried least; one that is hard to reach does not starve the others.
-func (s *score) rarest(r *rand.Rand) string {
-	order := r.Perm(len(link.FailPoints))
-	best := slices.MinFunc(order, func(a, b int) int { return s.tried[link.FailPoints[a]] - s.tried[link.FailPoints[b]] })
-	return link.FailPoints[best]
-}
-
-func (s *score) String() string {
-	points := append(slices.Clone(link.FailPoints), pointRandom, pointSource, pointTarget)
-	var b strings.Builder
-	for _, point := range points {
-		fmt.Fprintf(&b, "  %-18s %3d kills", point, s.hits[point])
-		if tried := s.tried[point]; tried > s.hits[point] {
-			fmt.Fprintf(&b, ", %d times not reached in time", tried-s.hits[point])
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
