@@ -261,7 +261,14 @@ func (c *catchup) goesOn(ctx context.Context, progress waybill.Progress) (bool, 
 func (c *catchup) goOn(ctx context.Context, progress waybill.Progress) (err error) {
 	o := c.options(slices.Collect(maps.Keys(progress.Versions)))
 	o.Position, o.After, o.Versions = progress.Position, progress.Copied, progress.Versions
-	c.from = progress.Position
+	copied, err := c.earliest(progress.Copied)
+	if err != nil {
+		return err
+	}
+	if c.reached(o.Position, copied) {
+		o.Position = copied // what is left of an earlier attempt is before the stream that this copy joins
+	}
+	c.from = o.Position
 	c.log.Info("a catch-up goes on where it was cut off", "position", c.from, "tables", len(progress.Copied))
 	for name, v := range progress.Versions {
 		c.tables[identity(v)] = &chase{target: v, version: v, name: name}
@@ -269,7 +276,7 @@ func (c *catchup) goOn(ctx context.Context, progress waybill.Progress) (err erro
 	if c.src, err = c.o.Source.Connector.OpenChanges(ctx, c.o.Source.Endpoint, o); err != nil {
 		return fmt.Errorf("open source for a catch-up: %w", err)
 	}
-	return nil
+	return c.carryNow(ctx, c.sink, slices.Collect(maps.Values(progress.Versions))) // which may be all that was missing
 }
 
 // copy makes the copy from a new view on a new stream.

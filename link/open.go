@@ -86,6 +86,12 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 	if missing {
 		return true, nil
 	}
+	if progress.Position == "" {
+		// The first copy may have been cut off when tables were complete but their sequences not carried.
+		if err := s.carryNow(ctx, s.sink, s.versions()); err != nil {
+			return false, err
+		}
+	}
 	return false, s.list(ctx)
 }
 

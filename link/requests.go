@@ -230,15 +230,20 @@ func (s *session) resync(ctx context.Context, r waybill.Request) (string, error)
 
 // sequences brings the target's sequences to where the source's are now.
 func (s *session) sequences(ctx context.Context) (string, error) {
-	view, err := s.o.Source.Connector.OpenView(ctx, s.o.Source.Endpoint, waybill.ViewOptions{Tables: s.o.Tables, Log: s.log})
-	if err != nil {
-		return "", fmt.Errorf("open view for sequences: %w", err)
-	}
-	defer view.Close()
-	if err := s.carrySequences(ctx, view, s.sink, s.versions()); err != nil {
+	if err := s.carryNow(ctx, s.sink, s.versions()); err != nil {
 		return "", err
 	}
 	return "sequences were carried", s.record(ctx, "link.sequences", waybill.TableName{}, nil)
+}
+
+// carryNow brings the sequences of tables to where they are now, where no view is open.
+func (r *run) carryNow(ctx context.Context, sink waybill.Sink, versions []*waybill.TableVersion) error {
+	view, err := r.o.Source.Connector.OpenView(ctx, r.o.Source.Endpoint, waybill.ViewOptions{Tables: r.o.Tables, Log: r.log})
+	if err != nil {
+		return fmt.Errorf("open view for sequences: %w", err)
+	}
+	defer view.Close()
+	return r.carrySequences(ctx, view, sink, versions)
 }
 
 // ask waits until somebody decides about a structure change. The source is kept alive meanwhile.

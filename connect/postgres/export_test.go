@@ -143,6 +143,10 @@ func TestSequencesAsTheyAreNow(t *testing.T) {
 		if got := fmt.Sprint(states); err != nil || got != "[{public.a_id_seq 3 true} {public.a_n_seq 9223372036854775807 false}]" {
 			t.Errorf("%v, %v", got, err)
 		}
-		dbtest.Exec(t, url, "SET lock_timeout = '5s'; ALTER SEQUENCE a_id_seq RESTART")
+		dbtest.Exec(t, url, "SET lock_timeout = '5s'; ALTER SEQUENCE a_id_seq RESTART", "ALTER SEQUENCE a_id_seq RENAME TO renamed")
+		states, err = w.Sequences(context.Background(), []*waybill.TableVersion{v})
+		if got := fmt.Sprint(states); err != nil || got != "[{public.a_n_seq 9223372036854775807 false}]" {
+			t.Errorf("when one has another name: %v, %v", got, err)
+		}
 	})
 }

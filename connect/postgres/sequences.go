@@ -21,6 +21,10 @@ func (w *view) Sequences(ctx context.Context, versions []*waybill.TableVersion) 
 	states := make([]waybill.SequenceState, 0, len(names))
 	for _, name := range names {
 		rows, err := query(ctx, conn, "SELECT last_value, is_called FROM "+quoteTable(name))
+		if state := sqlState(err); state == "42P01" || state == "3F000" {
+			logOf(w.options.Log).Info("a sequence went while its table was on its way", "sequence", name.String())
+			continue // the stream tells of it
+		}
 		if err != nil {
 			return nil, classify("read sequence", name, err)
 		}
