@@ -24,7 +24,9 @@ func TestCatchUpGoesOnFromItsLastCopy(t *testing.T) {
 		if c.Method != "Sink.Import" || cut.Swap(true) {
 			return nil
 		}
-		r.write(func(tx *memory.Tx) error { return tx.Insert(named("orders"), row(100, "later", "than the first attempt")) })
+		r.write(func(tx *memory.Tx) error {
+			return tx.Insert(named("orders"), row(100, "later", "than the first attempt"))
+		})
 		r.src.Disconnect()
 		r.dst.Disconnect()
 		return waybill.Errorf(waybill.Passing, "test", "cut")
