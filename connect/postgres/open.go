@@ -235,11 +235,8 @@ func (c *changes) resume(ctx context.Context, conn, walk *pgconn.PgConn, p *prep
 			p.shapes.since(c.options.Versions[table], after.LSN)
 		}
 	}
-	followed, err := c.present(ctx, conn)
+	followed, err := c.present(ctx, conn, p)
 	if err != nil {
-		return 0, err
-	}
-	if err := c.checkRemoved(ctx, conn, p, slices.Collect(maps.Values(followed))); err != nil {
 		return 0, err
 	}
 	if err := enlistPublication(ctx, conn, p.publication.name, c.options.Tables); err != nil {
@@ -258,8 +255,25 @@ func compareTables(a, b waybill.TableName) int {
 	return 0
 }
 
-// present returns what the followed tables are called now, by oid; those that are gone are missing.
-func (c *changes) present(ctx context.Context, conn *pgconn.PgConn) (map[string]waybill.TableName, error) {
+// present returns what the followed tables are called now, by oid; those that are gone are missing. The publication is
+// read at the same moment: else a table that is renamed between would seem to be taken out of it.
+func (c *changes) present(ctx context.Context, conn *pgconn.PgConn, p *preparation) (followed map[string]waybill.TableName, err error) {
+	if err := exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return nil, classify("look for followed tables", waybill.TableName{}, err)
+	}
+	p.publication.members = nil
+	err = p.publication.readMembers(ctx, conn)
+	if err == nil {
+		followed, err = c.followed(ctx, conn)
+	}
+	if err == nil {
+		err = c.checkRemoved(ctx, conn, p, slices.Collect(maps.Values(followed)))
+	}
+	rollback(ctx, conn)
+	return followed, err
+}
+
+func (c *changes) followed(ctx context.Context, conn *pgconn.PgConn) (map[string]waybill.TableName, error) {
 	now := map[string]waybill.TableName{}
 	var ids []string
 	for _, v := range c.options.Versions {

@@ -93,18 +93,29 @@ func (r *trial) play() {
 		t.Fatal(err)
 	}
 	r.random, r.large = rand.New(rand.NewPCG(r.seed, 7)), make(chan demo.LargeOptions)
-	r.stage, err = demo.OpenStage(t.Context(), demo.StageOptions{Program: r.program, Dir: dir, Source: 15, Target: 18,
+	source, target := r.majors()
+	r.stage, err = demo.OpenStage(t.Context(), demo.StageOptions{Program: r.program, Dir: dir, Source: source, Target: target,
 		Settings: []string{"logical_decoding_work_mem=64kB", "wal_sender_timeout=5s"}, Backlog: [...]string{"", "0"}[r.random.IntN(2)]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	passed := false
 	defer func() { r.leave(dir, passed) }()
+	t.Logf("seed %d: from PostgreSQL %d to %d", r.seed, r.stage.Source.Major, r.stage.Target.Major)
 	r.setUp()
 	child := r.underFire()
 	r.judge(child)
 	r.noTrace(child)
 	passed = true
+}
+
+// majors puts the newer server on either side, where it is installed.
+func (r *trial) majors() (source, target int) {
+	const older, newer = 15, 18
+	if _, _, err := pgserver.BinDir(newer); err == nil && r.random.IntN(2) == 0 {
+		return newer, older
+	}
+	return older, newer
 }
 
 // leave removes everything after a good round. After a bad one the servers are stopped and everything stays.
