@@ -227,6 +227,22 @@ func TestCaptureReports(t *testing.T) {
 	}
 }
 
+// TestPartitionOfAnUnknownTable: the command that makes a partition does not make the table. Where the stream has not
+// heard of the table before, its rows are not in the log.
+func TestPartitionOfAnUnknownTable(t *testing.T) {
+	for _, major := range []int{10, 15, 18} {
+		conn := session(t, captured(t, major))
+		run(t, conn, "CREATE TABLE public.p (a int NOT NULL) PARTITION BY RANGE (a)", "CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (0) TO (10)",
+			"INSERT INTO public.p VALUES (1)")
+		f := follow(t, conn)
+		clear(f.known)
+		run(t, conn, "CREATE TABLE public.p2 PARTITION OF public.p FOR VALUES FROM (10) TO (20)")
+		if got, want := outline(f.next()), "public.p: create table public.p\npublic.p: reload table public.p"; got != want {
+			t.Errorf("PostgreSQL %d: reported\n%s\nwant\n%s", major, got, want)
+		}
+	}
+}
+
 // notOnTen are cases that version 10 cannot run or must copy rows for.
 var notOnTen = []string{"add constant", "drop index concurrently"}
 

@@ -249,7 +249,7 @@ func (d *derivation) reload(t touched, s *waybill.Shape, rewrite int, now map[st
 		return "it held rows before it was followed (" + d.event.tag + ")"
 	case len(t.Filled) > 0 && len(t.Joined) > 0:
 		return "it held rows before the log carried them"
-	case s.Before == nil && !slices.Contains(creations, d.event.tag):
+	case s.Before == nil && (!slices.Contains(creations, d.event.tag) || len(now) > 0): // CREATE TABLE ... PARTITION OF makes the partition only
 		return "it was there before it was followed (" + d.event.tag + ")"
 	case s.Before == nil:
 		return ""
