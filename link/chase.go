@@ -202,7 +202,7 @@ func (s *session) copyAgain(ctx context.Context, why string, ids ...string) erro
 		again.standing, again.source = pending, nil
 		s.known[id] = &again
 		s.log.Info("the table is copied again", "table", t.name.String(), "why", why, "position", s.position)
-		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "waiting" })
+		s.stats.waiting(t.name)
 		if err := s.record(ctx, "link.resync", t.name, map[string]string{"why": why, "position": string(s.position)}); err != nil {
 			return err
 		}

@@ -109,12 +109,13 @@ func (s *session) resume(ctx context.Context) (waybill.Progress, error) {
 			s.stats.table(name, func(t *waybill.TableStatus) { t.State = "streaming" })
 		} else {
 			s.known[identity(v)] = &table{standing: pending, target: v, name: name}
-			s.stats.table(name, func(t *waybill.TableStatus) { t.State = "waiting" })
+			s.stats.waiting(name)
 		}
 	}
 	if err := s.sweep(ctx); err != nil {
 		return progress, err
 	}
+	s.stats.only(s.known)
 	for _, t := range s.known {
 		if t.standing == pending && t.target != nil {
 			s.claims.take(namesOf(t.target)...)
@@ -243,6 +244,8 @@ func (s *session) meet(ctx context.Context, v *waybill.TableVersion) error {
 	t := &table{standing: pending, name: v.Table}
 	if actions[waybill.CreateTable] == Ignore {
 		t.standing = ignored
+	} else {
+		s.stats.waiting(v.Table)
 	}
 	s.known[identity(v)] = t
 	clear(s.plans)

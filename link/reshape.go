@@ -188,6 +188,7 @@ func (s *session) reshape(ctx context.Context, shape *waybill.Shape) (*waybill.S
 	}
 	if t != nil && t.standing != following {
 		if shape.After != nil {
+			s.stats.renamed(t.name, shape.After.Table)
 			t.name = shape.After.Table
 		}
 		return nil, nil
@@ -231,6 +232,7 @@ func (s *session) create(shape *waybill.Shape, actions map[waybill.StepKind]Acti
 		return nil, s.canIgnore()
 	case shape.Reload && actions[waybill.ReloadTable] != Ignore:
 		*t = table{standing: pending, name: v.Table}
+		s.stats.waiting(v.Table)
 		return nil, nil
 	}
 	s.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "streaming" })

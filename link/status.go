@@ -83,6 +83,22 @@ func (s *stats) table(name waybill.TableName, change func(*waybill.TableStatus))
 	change(t)
 }
 
+// waiting shows that a table is still to be copied, so that nobody takes the link for settled.
+func (s *stats) waiting(name waybill.TableName) {
+	s.table(name, func(t *waybill.TableStatus) { t.State = "waiting" })
+}
+
+// only drops what is shown of tables that a new session does not know.
+func (s *stats) only(known map[string]*table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shown := map[waybill.TableName]bool{}
+	for _, t := range known {
+		shown[t.name] = true
+	}
+	maps.DeleteFunc(s.tables, func(name waybill.TableName, _ *waybill.TableStatus) bool { return !shown[name] })
+}
+
 // version notes a table's version, also of one that is not shown yet or any more.
 func (s *stats) version(name waybill.TableName, number int) {
 	s.mu.Lock()
