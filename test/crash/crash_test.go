@@ -104,6 +104,7 @@ func (r *trial) play() {
 	t.Logf("seed %d: from PostgreSQL %d to %d", r.seed, r.stage.Source.Major, r.stage.Target.Major)
 	r.setUp()
 	child := r.underFire()
+	defer child.Kill() // whatever is found, nothing of it stays
 	r.judge(child)
 	r.noTrace(child)
 	passed = true
@@ -173,6 +174,9 @@ func (r *trial) underFire() *demo.Child {
 		return err
 	})
 	if err := group.Wait(); err != nil {
+		if child != nil {
+			child.Kill()
+		}
 		r.t.Fatal(err)
 	}
 	return child
