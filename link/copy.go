@@ -70,14 +70,9 @@ func (c *copying) tables(ctx context.Context, versions []*waybill.TableVersion) 
 		if err := c.keepVersion(ctx, v, c.view.Position()); err != nil {
 			return err
 		}
-		slices, err := c.view.Slices(ctx, v, c.o.SliceRows)
+		p, err := c.cut(ctx, v)
 		if err != nil {
 			return fmt.Errorf("cut %s into slices: %w", v.Table, err)
-		}
-		p := &pile{version: v, slices: slices}
-		p.left.Store(int64(len(slices)))
-		for _, slice := range slices {
-			p.rows += slice.Rows
 		}
 		piles = append(piles, p)
 		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State, t.Rows, t.Expected = "waiting", 0, p.rows })
@@ -131,6 +126,34 @@ type pile struct {
 	slices  []waybill.Slice
 	rows    int64
 	left    atomic.Int64 // slices that are not loaded
+}
+
+// A slice has sliceRows rows at least, and a worker about slicesEach slices of a large table: enough to share the
+// work evenly, few enough to seldom wait for the end of one.
+const (
+	sliceRows  = 500_000
+	slicesEach = 4
+)
+
+func (c *copying) cut(ctx context.Context, v *waybill.TableVersion) (*pile, error) {
+	p, err := c.pile(ctx, v, cmp.Or(c.o.SliceRows, sliceRows))
+	if most := c.o.Workers * slicesEach; err == nil && c.o.SliceRows == 0 && len(p.slices) > most {
+		return c.pile(ctx, v, int(p.rows)/most)
+	}
+	return p, err
+}
+
+func (c *copying) pile(ctx context.Context, v *waybill.TableVersion, rows int) (*pile, error) {
+	slices, err := c.view.Slices(ctx, v, rows)
+	if err != nil {
+		return nil, err
+	}
+	p := &pile{version: v, slices: slices}
+	p.left.Store(int64(len(slices)))
+	for _, slice := range slices {
+		p.rows += slice.Rows
+	}
+	return p, nil
 }
 
 // load moves all slices, so many at once as there are workers, and tells which tables are loaded.

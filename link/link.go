@@ -37,7 +37,7 @@ type Options struct {
 	// While a table is being copied it takes the source's structure whatever the policy.
 	Policy    map[waybill.StepKind]Action
 	Workers   int           // slices copied at once, and indexes built at once; 0: 4
-	SliceRows int           // about how many rows a slice has; 0: 500,000
+	SliceRows int           // about how many rows a slice has; 0: 500,000, in large tables more
 	Heartbeat time.Duration // how often an idle source is asked for a sign of life; 0: 1 s
 	SpillDir  string        // for transactions that do not fit in memory; empty: the system's
 	// Patience is how long faults that pass are met with new attempts while nothing moves; 0: for ever.
@@ -138,9 +138,6 @@ func prepare(o Options) (*run, error) {
 	}
 	if o.Workers == 0 {
 		o.Workers = 4
-	}
-	if o.SliceRows == 0 {
-		o.SliceRows = 500_000
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
