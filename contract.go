@@ -30,14 +30,15 @@ type View interface {
 type ChangeSource interface {
 	// View opens a sight of the source that joins this stream without gap or repeat: its Position P splits
 	// history, what was committed at or before P is in the view, what comes later will come by Next. To keep
-	// a table's changes that the view already holds out of the stream, call Follow(table, P).
+	// a table's changes that the view already holds out of the stream, call Follow(version, P).
 	View(ctx context.Context) (View, error)
 	// Next returns the next batch. It blocks until there is one; with nothing to tell for a while it returns
 	// a batch without changes whose Position may be confirmed.
 	Next(ctx context.Context) (ChangeBatch, error)
-	// Follow delivers the table's changes that were committed after the position, from the next batch on.
-	// A table that ChangeOptions.Hold named is not delivered before this call.
-	Follow(table TableName, after Position)
+	// Follow delivers the table's changes that were committed after the position, from the next batch on,
+	// whatever the stream calls the table where it is: it is known by its identity. A table that
+	// ChangeOptions.Hold named is not delivered before this call.
+	Follow(v *TableVersion, after Position)
 	// Mark keeps batches from straddling a position: the batch that reaches it ends there, so that an engine
 	// can stop with the target exactly at it.
 	Mark(p Position)
@@ -137,7 +138,7 @@ type ChangeOptions struct {
 	Stream    string                      // the link's name, or the name of a table's catch-up
 	Tables    Selection                   // which tables to follow
 	Position  Position                    // resume after it
-	After     map[TableName]Position      // per table: deliver only what was committed after this
+	After     map[TableName]Position      // per table of Versions: deliver only what was committed after this
 	Hold      []TableName                 // deliver nothing of these until Follow is called
 	Versions  map[TableName]*TableVersion // structures as of Position
 	SpillDir  string                      // where open transactions that do not fit in memory go; empty: the system's

@@ -201,7 +201,7 @@ func (c *catchup) copy(ctx context.Context, progress waybill.Progress) error {
 		return err
 	}
 	for _, v := range versions {
-		c.src.Follow(v.Table, view.Position())
+		c.src.Follow(v, view.Position())
 		c.tables[identity(v)].target = v
 		c.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "catching up" })
 	}

@@ -127,8 +127,7 @@ func (s *session) takeOver(ctx context.Context, j *joining) error {
 	}
 	s.o.FailPoint("catchup.joined")
 	for id, t := range j.tables {
-		// The main stream may not have come yet to where the table got its present name.
-		s.src.Follow(s.known[id].name, j.position)
+		s.src.Follow(t.version, j.position)
 		s.known[id] = &table{source: t.version, target: t.version, name: t.name}
 		s.stats.table(t.name, func(t *waybill.TableStatus) { t.State = "streaming" })
 	}

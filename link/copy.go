@@ -42,7 +42,7 @@ func (s *session) firstCopy(ctx context.Context) error {
 		return err
 	}
 	for _, v := range missing {
-		s.src.Follow(v.Table, view.Position())
+		s.src.Follow(v, view.Position())
 		s.known[identity(v)] = &table{source: v, target: v, name: v.Table}
 		s.claims.take(namesOf(v)...)
 		s.stats.table(v.Table, func(t *waybill.TableStatus) { t.State = "streaming" })

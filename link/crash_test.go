@@ -59,6 +59,7 @@ func survive(t *testing.T, random *rand.Rand, kills, cuts *atomic.Int64) {
 		if err := n.wait(); !errors.Is(err, errKilled) {
 			t.Fatalf("the link ended with %v, not killed", err)
 		}
+		r.kill() // what it opened while it was dying dies with it
 	}
 	r.fail.Store(nil)
 	r.inject.Store(nil)

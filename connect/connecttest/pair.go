@@ -165,7 +165,7 @@ func (p *pair) start() {
 	p.check(err)
 	versions := p.copyAll(view, 3)
 	for _, v := range versions {
-		p.src.Follow(v.Table, view.Position())
+		p.src.Follow(v, view.Position())
 	}
 	p.check(view.Close())
 }

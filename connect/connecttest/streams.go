@@ -45,7 +45,7 @@ func handOff(t *testing.T, s Suite) {
 	p.check(err)
 	p.write(insert("bag", Int(51), Text("after")), remove("items", Int(-50)))
 	for _, v := range p.copyAll(view, 3) {
-		p.src.Follow(v.Table, view.Position())
+		p.src.Follow(v, view.Position())
 	}
 	p.check(view.Close())
 	p.pump()
@@ -161,7 +161,7 @@ func holdAndFollow(t *testing.T, s Suite) {
 	if len(rows) != 18 {
 		t.Errorf("the view that joins has %d rows of the held table, want 18", len(rows))
 	}
-	p.src.Follow(named("held"), at)
+	p.src.Follow(versions[named("held")], at)
 	p.fill("held", 30, 34)
 	p.expectTold("after the view", map[string]int{"items": 0, "held": 4})
 	p.close()

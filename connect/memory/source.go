@@ -67,7 +67,11 @@ func (s *Store) openChanges(o waybill.ChangeOptions) (*source, error) {
 		c.held[id] = true
 	}
 	for name, p := range o.After {
-		if err := c.follow(name, p); err != nil {
+		v := o.Versions[name]
+		if v == nil {
+			return nil, waybill.Errorf(waybill.Bug, "open stream "+o.Stream, "table %s is followed after a position without a version", name)
+		}
+		if err := c.follow(v, p); err != nil {
 			return nil, err
 		}
 	}
@@ -88,32 +92,23 @@ func (c *source) View(ctx context.Context) (waybill.View, error) {
 	return c.store.openView(c.o.Tables), ctx.Err()
 }
 
-// Follow takes the name that the stream calls the table by where it is, or, for a table that it does not know
-// there, the name at the position.
-func (c *source) Follow(name waybill.TableName, after waybill.Position) {
+func (c *source) Follow(v *waybill.TableVersion, after waybill.Position) {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
-	if err := c.follow(name, after); err != nil {
+	if err := c.follow(v, after); err != nil {
 		c.broken = err
 	}
 }
 
 // follow is Follow. The caller holds the store's mu.
-func (c *source) follow(name waybill.TableName, after waybill.Position) error {
+func (c *source) follow(v *waybill.TableVersion, after waybill.Position) error {
 	n, err := c.store.parse(after)
 	if err != nil {
 		return err
 	}
-	id := c.store.tableAt(name, c.next)
-	if id == "" {
-		id = c.store.tableAt(name, n)
-	}
-	if id == "" {
-		return waybill.Errorf(waybill.Drift, "follow "+name.String(), "there was no such table at %s", after)
-	}
-	c.after[id] = n
-	c.follows[id] = true
-	delete(c.held, id)
+	c.after[v.ID] = n
+	c.follows[v.ID] = true
+	delete(c.held, v.ID)
 	return nil
 }
 

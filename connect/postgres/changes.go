@@ -40,11 +40,11 @@ type changes struct {
 	from      int   // first change not delivered
 	commit    int   // first commit not delivered
 	delivered uint64
-	inside    bool     // parts of a transaction were delivered, not its end
-	marks     []uint64 // places that no batch straddles, ascending
-	after     map[waybill.TableName]uint64
+	inside    bool              // parts of a transaction were delivered, not its end
+	marks     []uint64          // places that no batch straddles, ascending
+	after     map[string]uint64 // by oid
 	held      map[waybill.TableName]bool
-	joined    map[waybill.TableName]bool // tables that the caller has copied; their appearance is no news
+	joined    map[string]bool // by oid: tables that the caller has copied; their appearance is no news
 }
 
 var _ waybill.ChangeSource = (*changes)(nil)
@@ -187,13 +187,13 @@ func (c *changes) Confirm(_ context.Context, p waybill.Position) error {
 }
 
 // Follow sets from where a table's changes are delivered.
-func (c *changes) Follow(table waybill.TableName, after waybill.Position) {
-	delete(c.held, table)
-	c.joined[table] = true
+func (c *changes) Follow(v *waybill.TableVersion, after waybill.Position) {
+	delete(c.held, v.Table)
+	c.joined[v.ID] = true
 	if at, err := parsePosition(after); err == nil && at.LSN > c.delivered {
-		c.after[table] = at.LSN
+		c.after[v.ID] = at.LSN
 	} else {
-		delete(c.after, table)
+		delete(c.after, v.ID)
 	}
 }
 

@@ -215,7 +215,7 @@ func TestViewJoinsTheStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer v.Close()
-		r.source.Follow(waybill.TableName{Schema: "public", Name: "a"}, v.Position())
+		r.source.Follow(r.versions[waybill.TableName{Schema: "public", Name: "a"}], v.Position())
 		r.exec("INSERT INTO a VALUES (4)")
 		r.barrier()
 		r.expect("insert a (4)")
@@ -286,8 +286,31 @@ func TestHeldTableComesAfterFollow(t *testing.T) {
 	r.exec("INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)", "ALTER TABLE a RENAME TO c", "INSERT INTO c VALUES (2)")
 	r.barrier()
 	r.expect("insert b (1)")
-	r.source.Follow(waybill.TableName{Schema: "public", Name: "c"}, r.last)
+	renamed := *r.versions[table]
+	renamed.Table.Name = "c"
+	r.source.Follow(&renamed, r.last)
 	r.exec("INSERT INTO c VALUES (3)")
 	r.barrier()
 	r.expect("insert c (3)")
+}
+
+// TestFollowedTableIsKnownByItsIdentity: a copy may know a table by a name that the stream has not come to yet.
+func TestFollowedTableIsKnownByItsIdentity(t *testing.T) {
+	r := capturedRig(t, 15, barrierTable, "CREATE TABLE a (id int PRIMARY KEY)")
+	r.open()
+	r.barrier()
+	r.exec("INSERT INTO a VALUES (1)", "ALTER TABLE a RENAME TO b", "INSERT INTO b VALUES (2)")
+	v, err := r.source.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	copied, err := v.Version(t.Context(), waybill.TableName{Schema: "public", Name: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.source.Follow(copied, v.Position())
+	r.exec("INSERT INTO b VALUES (3)")
+	r.barrier()
+	r.expect("insert b (3)")
 }

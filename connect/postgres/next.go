@@ -138,29 +138,14 @@ func (c *changes) filter(kept, run []waybill.Change, lsn uint64) []waybill.Chang
 }
 
 func (c *changes) wanted(change *waybill.Change, lsn uint64) bool {
-	table := change.Version.Table
-	held, after := c.held[table], c.after[table]
-	if s := change.Shape; s != nil && s.Before == nil && s.Inferred && c.joined[table] {
+	table, id := change.Version.Table, change.Version.ID
+	held := c.held[table]
+	if s := change.Shape; s != nil && s.Before == nil && s.Inferred && c.joined[id] {
 		return false
 	}
-	if change.Op == waybill.Reshape && change.Shape.After != nil && change.Shape.After.Table != table {
-		c.rename(table, change.Shape.After.Table)
+	if held && change.Op == waybill.Reshape && change.Shape.After != nil && change.Shape.After.Table != table {
+		delete(c.held, table)
+		c.held[change.Shape.After.Table] = true
 	}
-	return !held && lsn > after
-}
-
-// rename lets what was said of a table hold for its new name.
-func (c *changes) rename(from, to waybill.TableName) {
-	if c.held[from] {
-		delete(c.held, from)
-		c.held[to] = true
-	}
-	if c.joined[from] {
-		delete(c.joined, from)
-		c.joined[to] = true
-	}
-	if at, ok := c.after[from]; ok {
-		delete(c.after, from)
-		c.after[to] = at
-	}
+	return !held && lsn > c.after[id]
 }

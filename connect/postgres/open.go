@@ -37,7 +37,7 @@ func openChanges(ctx context.Context, e waybill.Endpoint, o waybill.ChangeOption
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = time.Second
 	}
-	c := &changes{endpoint: e, options: o, after: map[waybill.TableName]uint64{}, held: map[waybill.TableName]bool{}, joined: map[waybill.TableName]bool{},
+	c := &changes{endpoint: e, options: o, after: map[string]uint64{}, held: map[waybill.TableName]bool{}, joined: map[string]bool{},
 		side: &side{endpoint: e, stream: o.Stream, log: o.Log}}
 	if err := c.open(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -80,7 +80,11 @@ func (c *changes) open(ctx context.Context) error {
 	}
 	c.delivered = from
 	for table, after := range c.options.After {
-		c.Follow(table, after)
+		v := c.options.Versions[table]
+		if v == nil {
+			return waybill.Errorf(waybill.Bug, "open stream "+c.options.Stream, "table %s is followed after a position without a version", table)
+		}
+		c.Follow(v, after)
 	}
 	return c.start(ctx, walk, from, p)
 }

@@ -275,6 +275,7 @@ func TestPendingTableJoinsWithItsStructure(t *testing.T) {
 	r.barrier()
 	r.close()
 	table := waybill.TableName{Schema: "public", Name: "a"}
+	pending := r.versions[table]
 	delete(r.versions, table)
 	r.exec("INSERT INTO a VALUES (1)", "ALTER TABLE a ADD n int", "ALTER TABLE a DROP t", "INSERT INTO a VALUES (2, 2)")
 	r.options.Hold = []waybill.TableName{table}
@@ -283,7 +284,7 @@ func TestPendingTableJoinsWithItsStructure(t *testing.T) {
 	r.exec("INSERT INTO a VALUES (3, 3)")
 	r.barrier()
 	r.expect()
-	r.source.Follow(table, r.last)
+	r.source.Follow(pending, r.last)
 	r.exec("INSERT INTO a VALUES (4, 4)", "ALTER TABLE a RENAME n TO m", "INSERT INTO a VALUES (5, 5)")
 	r.barrier()
 	r.expect("insert a (4, 4)", "reshape a | rename column n m", "insert a (5, 5)")
