@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -23,9 +24,12 @@ type Options struct {
 	Owned func(waybill.TableName) bool
 	// Moment says in words how the moments of the two views relate, for the record.
 	Moment  string
-	Workers int // tables compared at once; 0: 4
+	Workers int // tables compared at once, and readers at each side; 0: 4
 	Keep    int // differences kept in the result per table; 0: 100
-	Ledger  waybill.Ledger
+	// Direct is up to how many expected rows a table is merged at once, without digests before; 0: 50,000;
+	// negative: no table is.
+	Direct int64
+	Ledger waybill.Ledger
 	// Found, if set, is told every difference as it is found, never in parallel. An error ends the comparison.
 	Found func(Difference) error
 	// Report, if set, is told about progress, never in parallel.
@@ -55,7 +59,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Keep <= 0 {
 		o.Keep = 100
 	}
-	r := &run{Options: o, started: time.Now()}
+	if o.Direct == 0 {
+		o.Direct = 50_000
+	}
+	r := &run{Options: o, started: time.Now(), seed: rand.Uint64(),
+		sourceTurns: make(chan struct{}, o.Workers), targetTurns: make(chan struct{}, o.Workers)}
 	result, err := r.all(ctx)
 	result.Source, result.Target, result.Moment = o.Source.Position(), o.Target.Position(), o.Moment
 	result.Took = time.Since(r.started)
@@ -65,8 +73,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 type run struct {
 	Options
 	started time.Time
-	mu      sync.Mutex // guards done and the calls of Found and Report
-	done    []TableResult
+	seed    uint64 // of the hashes
+	// Who digests a slice holds a turn of its side.
+	sourceTurns, targetTurns chan struct{}
+
+	mu   sync.Mutex // guards done and the calls of Found and Report
+	done []TableResult
 }
 
 func (r *run) all(ctx context.Context) (Result, error) {
@@ -103,7 +115,7 @@ func (r *run) tables(ctx context.Context) error {
 func (r *run) table(ctx context.Context, p *plan) error {
 	started := time.Now()
 	if p.result.State == "" {
-		if err := r.rows(ctx, p); err != nil {
+		if err := r.compareRows(ctx, p); err != nil {
 			if !aboutTable(err) || ctx.Err() != nil {
 				return fmt.Errorf("compare %s: %w", p.result.Table, err)
 			}

@@ -31,9 +31,9 @@ type merge struct {
 	strict bool // a difference was met: from here on the order of both streams matters and is checked
 }
 
-// rows compares the rows of a plan and leaves the counts in its result.
-func (r *run) rows(ctx context.Context, p *plan) error {
-	source, target := newReader(r.Source, p.source), newReader(r.Target, p.target)
+// merge merges two ordered slices and adds what it finds to the plan's result.
+func (r *run) merge(ctx context.Context, p *plan, a, b slice) error {
+	source, target := newReader(r.Source, a), newReader(r.Target, b)
 	m := &merge{
 		plan:   p,
 		source: cursor{name: "source", in: source.out, free: source.free},
@@ -70,7 +70,7 @@ func (m *merge) run(ctx context.Context) error {
 		}
 		if told != m.source.chunk {
 			told = m.source.chunk
-			m.report(Progress{Table: m.plan.result.Table, Rows: m.source.rows, Expected: m.plan.expected,
+			m.report(Progress{Table: m.plan.result.Table, Rows: max(m.source.rows, m.plan.scanned.Load()), Expected: m.plan.expected,
 				Differences: m.plan.result.Rows()})
 		}
 		if !aOK && !bOK {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,7 +19,9 @@ type plan struct {
 	columns        []string // compared, in this order at both sides
 	order          []int    // indexes into columns that the rows come ordered by
 	keyed          bool
+	ints           bool // the first of them is an integer and never NULL, so that ranges of it can be read
 	expected       int64
+	scanned        atomic.Int64 // rows of the source that were digested
 }
 
 // slice is one side of a plan: what is read, and where the compared columns are in its rows.
@@ -126,8 +129,16 @@ func (p *plan) match(source, target *waybill.TableVersion) error {
 			p.result.Key = append(p.result.Key, p.columns[i])
 		}
 	}
+	p.ints = p.keyed && integer(source, p.source.columns[p.order[0]]) && integer(target, p.target.columns[p.order[0]])
 	return nil
 }
+
+func integer(v *waybill.TableVersion, column int) bool {
+	return v.Columns[column].Type.Kind == waybill.KindInt && v.Columns[column].NotNull
+}
+
+// ruled reports whether values are changed before they are compared.
+func (p *plan) ruled() bool { return slices.Contains(p.source.printed, true) }
 
 // places returns where the key of a version is among the compared columns, nil if it has none or not all of it.
 func places(v *waybill.TableVersion, place map[string]int) []int {

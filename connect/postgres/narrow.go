@@ -1,0 +1,68 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/waybill-data/waybill"
+)
+
+// Narrow adds a condition to a slice.
+func (w *view) Narrow(s waybill.Slice, p waybill.Part) (waybill.Slice, error) {
+	c, err := parseRange(s.Range)
+	if err != nil {
+		return s, err
+	}
+	var terms []string
+	if c.where != "" {
+		terms = append(terms, c.where)
+	}
+	if p.Column != "" {
+		if s.Version.Column(p.Column) < 0 {
+			return s, &waybill.Error{Op: "narrow", Table: s.Version.Table, Fault: waybill.Drift,
+				Err: fmt.Errorf("there is no column %q", p.Column)}
+		}
+		terms = append(terms, rangesCondition(quoteName(p.Column), p.Ranges))
+	}
+	if p.Where != "" {
+		// A comment at its end must not hide the bracket.
+		terms = append(terms, "("+p.Where+"\n)")
+	}
+	c.where = strings.Join(terms, " AND ")
+	s.Range, s.Rows = c.String(), 0
+	return s, nil
+}
+
+func rangesCondition(name string, ranges []waybill.Range) string {
+	if len(ranges) == 0 {
+		return "false"
+	}
+	all := make([]string, len(ranges))
+	for i, r := range ranges {
+		var terms []string
+		if !r.From.IsAbsent() {
+			terms = append(terms, name+" >= "+constant(r.From))
+		}
+		if !r.To.IsAbsent() {
+			terms = append(terms, name+" < "+constant(r.To))
+		}
+		if len(terms) == 0 {
+			terms = []string{name + " IS NOT NULL"}
+		}
+		all[i] = strings.Join(terms, " AND ")
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return "(" + strings.Join(all, " OR ") + ")"
+}
+
+// constant writes a value so that it takes the type of what it is compared with. A number does not need to:
+// bare, one that is outside of the column's type is still a number.
+func constant(v waybill.Value) string {
+	text := string(appendText(nil, v))
+	if v.Kind() == waybill.KindInt {
+		return "'" + text + "'::bigint"
+	}
+	return quoteLiteral(text)
+}
