@@ -7,7 +7,7 @@ KILLS ?= 200
 FUZZTIME ?= 1m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash bench-link bench-copy lint fuzz deps clean
+.PHONY: help build demo test crash bench-link bench-copy bench-compare lint fuzz deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ crash: deps build ## kill the link KILLS times (200) and prove that nothing was 
 
 bench-link: deps build ## catch up against PostgreSQL's own logical replication
 	$(GO) run ./bench/link
+
+bench-compare: deps build ## a comparison against COPY to nowhere, md5 by buckets and pg_comparator
+	$(GO) run ./bench/compare
 
 bench-copy: deps build ## first copy against psql COPY and pgcopydb
 	$(GO) run ./bench/copy

@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"bench":                     {"root", "internal/pgserver"},
 	"bench/link":                {"bench"},
 	"bench/copy":                {"root", "bench"},
+	"bench/compare":             {"bench"},
 	"internal/pgserver":         {},
 	"internal/dbtest":           {"internal/pgserver"},
 	"internal/spill":            {},

@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -95,22 +96,19 @@ func (s *scanner) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, reading := errgroup.WithContext(ctx)
 	for _, c := range cut {
 		select {
 		case s.turns <- struct{}{}:
-		case <-ctx.Done():
-			return g.Wait()
+		case <-reading.Done():
+			return errors.Join(g.Wait(), ctx.Err())
 		}
 		g.Go(func() error {
 			defer func() { <-s.turns }()
-			return s.one(ctx, c)
+			return s.one(reading, c)
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return ctx.Err()
+	return g.Wait()
 }
 
 // one digests a slice into sums of its own and adds them to the side's.
