@@ -42,10 +42,17 @@ func (d *digest) add(place, a, b uint64) {
 	c.b += b
 }
 
+// start is where a place is looked for first: its bits are mixed, because keys with a common factor would
+// otherwise all begin at a few cells.
+func start(place uint64) int {
+	place = (place ^ place>>32) * 0x9e3779b97f4a7c15
+	return int(place ^ place>>32)
+}
+
 // find returns the cell of a shifted place, a new one if need be.
 func (d *digest) find(place uint64) *cell {
 	mask := len(d.cells) - 1
-	for at := int(place*0x9e3779b97f4a7c15>>20) & mask; ; at = (at + 1) & mask {
+	for at := start(place) & mask; ; at = (at + 1) & mask {
 		c := &d.cells[at]
 		switch {
 		case c.rows == 0 && d.used == len(d.cells)/2:
@@ -178,7 +185,7 @@ func (d *digest) lookup(place uint64) *cell {
 	if mask < 0 {
 		return nil
 	}
-	for at := int(place*0x9e3779b97f4a7c15>>20) & mask; d.cells[at].rows > 0; at = (at + 1) & mask {
+	for at := start(place) & mask; d.cells[at].rows > 0; at = (at + 1) & mask {
 		if d.cells[at].place == place {
 			return &d.cells[at]
 		}
