@@ -157,7 +157,9 @@ func (r *run) found(t *TableResult, d Difference) error {
 		t.Changed += d.Count
 	}
 	if len(t.Differences) < r.Keep {
-		t.Differences = append(t.Differences, d)
+		kept := d
+		kept.Place = nil // it may be large
+		t.Differences = append(t.Differences, kept)
 	}
 	if r.Found == nil {
 		return nil

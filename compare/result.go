@@ -100,6 +100,8 @@ type Difference struct {
 	Kind  DifferenceKind    `json:"kind"`
 	// Key names the row: its key, or all its columns where the table has none.
 	Key []Field `json:"key"`
+	// Place holds the values of Key exact and in full, in memory of its own.
+	Place waybill.Row `json:"-"`
 	// Count is how many equal rows are missing or extra, 1 where there is a key.
 	Count int64 `json:"count"`
 	// Columns are those that differ, of a changed row.

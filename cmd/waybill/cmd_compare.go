@@ -19,7 +19,8 @@ import (
 )
 
 func (a *app) compareCommand() *cobra.Command {
-	return group("compare", "Prove that two sides are equal", a.compareRunCommand())
+	return group("compare", "Prove that two sides are equal, and make them so", a.compareRunCommand(), a.compareListCommand(),
+		a.compareShowCommand(), a.compareRepairCommand(), a.compareResetCommand())
 }
 
 // comparing is one call of compare run.
@@ -87,7 +88,7 @@ func (q *comparing) endpoints(ctx context.Context, l *ledger.Ledger) (err error)
 	if err != nil {
 		return err
 	}
-	options := compare.Options{Name: q.source + " and " + q.target, Moment: "each side as it was when it was opened"}
+	options := compare.Options{Name: endpointsName(q.source, q.target), Moment: "each side as it was when it was opened"}
 	if q.closed {
 		options.Owned = func(waybill.TableName) bool { return true }
 	}
@@ -152,6 +153,9 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 	result, err := compare.Run(ctx, o)
 	shown.close()
 	if err != nil {
+		return err
+	}
+	if err := q.app.alarm(ctx, l, o.Name, result.Run, unequal(&result), result.Differences()); err != nil {
 		return err
 	}
 	if err := q.print(result); err != nil {
