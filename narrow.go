@@ -31,3 +31,8 @@ type Narrower interface {
 	// Narrow returns the rows of a slice that are also in the part.
 	Narrow(s Slice, p Part) (Slice, error)
 }
+
+// Counter is a View that can count rows without reading them all.
+type Counter interface {
+	Count(ctx context.Context, s Slice) (int64, error)
+}

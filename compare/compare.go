@@ -19,6 +19,14 @@ type Options struct {
 	Source, Target waybill.View // not closed by Run
 	Name           string       // of the link or comparison, for the ledger
 	Tables         waybill.Selection
+	As             map[waybill.TableName]waybill.TableName // tables of the source that have another name at the target
+	Columns        []ColumnName                            // compared, beside the keys; empty: all
+	Without        []ColumnName                            // not compared
+	Rules          []ColumnRule                            // for columns where identity is too much
+	Where          string                                  // only rows for which this holds, in the words of both sides
+	Window         Window                                  // only rows of this time
+	// Quick stops after structures and counts, which is no proof of equality.
+	Quick bool
 	// Owned says which tables must not be at the target alone; nil: none, as a target may hold more than one
 	// source's tables.
 	Owned func(waybill.TableName) bool

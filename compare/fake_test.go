@@ -124,4 +124,3 @@ func (f *fake) Read(ctx context.Context, s waybill.Slice) iter.Seq2[waybill.Batc
 		}
 	}
 }
-

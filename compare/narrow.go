@@ -19,6 +19,9 @@ const (
 // merging what they leave in doubt. A row that differs makes its own cell differ, and a merge cancels out all
 // rows of cells that are equal, so both ways find the same.
 func (r *run) compareRows(ctx context.Context, p *plan) error {
+	if r.Quick {
+		return r.count(ctx, p)
+	}
 	if p.expected <= r.Direct || len(p.columns) == 0 {
 		return r.merge(ctx, p, p.source, p.target)
 	}
@@ -36,7 +39,7 @@ func (r *run) compareRows(ctx context.Context, p *plan) error {
 	switch {
 	case len(spans) == 0:
 		return nil
-	case !p.ints || len(spans) > spansMost || doubtful > uint64(max(p.result.SourceRows, p.result.TargetRows))/partMost:
+	case !p.ints || !r.narrows() || len(spans) > spansMost || doubtful > uint64(max(p.result.SourceRows, p.result.TargetRows))/partMost:
 		return r.merge(ctx, p, p.source, p.target)
 	}
 	return r.narrow(ctx, p, spans)
@@ -44,11 +47,6 @@ func (r *run) compareRows(ctx context.Context, p *plan) error {
 
 // narrow merges the rows of the spans only.
 func (r *run) narrow(ctx context.Context, p *plan, spans []span) error {
-	source, sourceOK := r.Source.(waybill.Narrower)
-	target, targetOK := r.Target.(waybill.Narrower)
-	if !sourceOK || !targetOK {
-		return r.merge(ctx, p, p.source, p.target)
-	}
 	sourceRows, targetRows := p.result.SourceRows, p.result.TargetRows
 	for some := range slices.Chunk(spans, spansOnce) {
 		part := waybill.Part{Column: p.columns[p.order[0]]}
@@ -57,11 +55,10 @@ func (r *run) narrow(ctx context.Context, p *plan, spans []span) error {
 		}
 		a, b := p.source, p.target
 		var err error
-		if a.Slice, err = source.Narrow(a.Slice, part); err != nil {
+		if a.Slice, err = narrowed(r.Source, a.Slice, part); err != nil {
 			return err
 		}
-		part.Column = b.Version.Columns[b.columns[p.order[0]]].Name
-		if b.Slice, err = target.Narrow(b.Slice, part); err != nil {
+		if b.Slice, err = narrowed(r.Target, b.Slice, part); err != nil {
 			return err
 		}
 		if err := r.merge(ctx, p, a, b); err != nil {
@@ -70,6 +67,12 @@ func (r *run) narrow(ctx context.Context, p *plan, spans []span) error {
 	}
 	p.result.SourceRows, p.result.TargetRows = sourceRows, targetRows
 	return nil
+}
+
+func (r *run) narrows() bool {
+	_, source := r.Source.(waybill.Narrower)
+	_, target := r.Target.(waybill.Narrower)
+	return source && target
 }
 
 func rangeOf(s span) waybill.Range {

@@ -86,8 +86,8 @@ func (r *reader) fill(c *chunk, b waybill.Batch) error {
 			if v.IsAbsent() {
 				return r.broken("column %s was not read", r.Version.Columns[column].Name)
 			}
-			if r.printed[i] && !v.IsNull() {
-				v = waybill.TextValue(v.String())
+			if r.rules[i] != "" {
+				v = r.rules[i].apply(v)
 			}
 			c.text = append(c.text, v.Text()...)
 			c.values = append(c.values, v)

@@ -20,6 +20,9 @@ type finding struct {
 	Extra       int64            `json:"extra"`
 	Changed     int64            `json:"changed"`
 	Structure   []string         `json:"structure,omitzero"`
+	Part        string           `json:"part,omitzero"`
+	Rules       []string         `json:"rules,omitzero"`
+	LeftOut     []string         `json:"left_out,omitzero"`
 	Cause       string           `json:"cause,omitzero"`
 	Source      waybill.Position `json:"source_position,omitzero"`
 	Target      waybill.Position `json:"target_position,omitzero"`
@@ -69,7 +72,7 @@ func (r *run) end(ctx context.Context, result *Result, cause error) error {
 
 func (r *run) entry(number int64, t *TableResult) waybill.Entry {
 	f := finding{State: t.State, Key: t.Key, SourceRows: t.SourceRows, TargetRows: t.TargetRows, Missing: t.Missing,
-		Extra: t.Extra, Changed: t.Changed, Structure: t.Structure, Cause: t.Cause,
+		Extra: t.Extra, Changed: t.Changed, Structure: t.Structure, Part: t.Part, Rules: t.Rules, LeftOut: t.LeftOut, Cause: t.Cause,
 		Source: r.Source.Position(), Target: r.Target.Position(), Moment: r.Moment}
 	for _, d := range t.Differences {
 		kept := row{Kind: d.Kind}

@@ -15,7 +15,8 @@ const (
 	Different       State = "different"         // rows or structure differ
 	MissingAtTarget State = "missing at target" // the table is not there
 	MissingAtSource State = "missing at source"
-	Refused         State = "refused" // could not be compared; TableResult.Cause says why
+	SameCount       State = "same count" // of a quick comparison: nothing was found, nothing is proved
+	Refused         State = "refused"    // could not be compared; TableResult.Cause says why
 )
 
 // Result is what a comparison found.
@@ -39,7 +40,11 @@ type TableResult struct {
 	Extra      int64             `json:"extra"`   // rows of the target that the source has not
 	Changed    int64             `json:"changed"` // rows with equal key and other values
 	Structure  []string          `json:"structure,omitzero"`
-	Cause      string            `json:"cause,omitzero"` // of Refused
+	Notes      []string          `json:"notes,omitzero"`    // differences of structure that do not bear on the rows
+	Part       string            `json:"part,omitzero"`     // what of the table was compared; empty: all of it
+	Rules      []string          `json:"rules,omitzero"`    // of columns that were not compared by identity
+	LeftOut    []string          `json:"left_out,omitzero"` // columns of both sides that were not compared
+	Cause      string            `json:"cause,omitzero"`    // of Refused
 	// Differences holds the first of them; the counts are of all.
 	Differences []Difference  `json:"differences,omitzero"`
 	Took        time.Duration `json:"took_ns"`
@@ -52,6 +57,16 @@ func (t *TableResult) Rows() int64 { return t.Missing + t.Extra + t.Changed }
 func (r *Result) Equal() bool {
 	for i := range r.Tables {
 		if r.Tables[i].State != Equal {
+			return false
+		}
+	}
+	return true
+}
+
+// Clean reports whether nothing was found: every table is equal, or of the same count in a quick comparison.
+func (r *Result) Clean() bool {
+	for i := range r.Tables {
+		if s := r.Tables[i].State; s != Equal && s != SameCount {
 			return false
 		}
 	}

@@ -92,7 +92,7 @@ type scanner struct {
 }
 
 func (s *scanner) all(ctx context.Context) error {
-	cut, err := s.view.Slices(ctx, s.side.Version, sliceRows)
+	cut, err := s.slices(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,16 @@ func (s *scanner) all(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// slices cuts the table. Of a part of it there is one slice, so that an index can serve it.
+func (s *scanner) slices(ctx context.Context) ([]waybill.Slice, error) {
+	if s.side.part.Column != "" || s.side.part.Where != "" {
+		one := s.side.Slice
+		one.Ordered = false
+		return []waybill.Slice{one}, nil
+	}
+	return s.view.Slices(ctx, s.side.Version, sliceRows)
 }
 
 // one digests a slice into sums of its own and adds them to the side's.

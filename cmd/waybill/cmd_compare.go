@@ -32,13 +32,16 @@ type comparing struct {
 	file           string
 	wait           time.Duration
 	closed         bool
+	narrowing
 }
 
 func (a *app) compareRunCommand() *cobra.Command {
 	q := &comparing{app: a}
 	c := &cobra.Command{
 		Use: "run [LINK]", Short: "Compare tables row by row; exit code 4 when they differ", Args: cobra.MaximumNArgs(1),
-		Long: `compare run reads every chosen table once from each side and compares every value. Nothing is sampled or hashed.
+		Long: `compare run reads every row of the chosen tables at both sides. Digests of 128 bits prove ranges of rows equal; where they
+differ, the rows are compared value by value. Nothing is sampled. Values are equal when they are identical, unless a --rule says
+otherwise: 1.0 is not 1.00, an empty text is not NULL, 0 is not -0.
 
 With a LINK both sides are read at one moment, while the link runs: it is paused, the source is read as of a position, the
 link goes on exactly up to that position, the target is read there, and the link goes on. The link stands still for about a
@@ -53,6 +56,9 @@ With --source and --target two endpoints are compared as they are; nothing makes
 			if err := waybill.Selection(q.tables).Check(); err != nil {
 				return usage(err)
 			}
+			if err := q.into(&compare.Options{}, time.Now()); err != nil {
+				return usage(err)
+			}
 			return a.withLedger(c.Context(), true, func(l *ledger.Ledger) error {
 				if len(args) == 1 {
 					return q.link(c.Context(), l, args[0])
@@ -62,6 +68,7 @@ With --source and --target two endpoints are compared as they are; nothing makes
 		},
 	}
 	flags := c.Flags()
+	q.narrowing.flags(flags)
 	flags.StringVar(&q.source, "source", "", "endpoint to take for right, instead of a link's")
 	flags.StringVar(&q.target, "target", "", "endpoint to compare with it")
 	flags.StringArrayVar(&q.tables, "tables", nil, `only these, as in "public.*" or "!public.log*"; may be repeated`)
@@ -150,6 +157,9 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 	shown := q.app.newCompareProgress()
 	o.Workers, o.Keep, o.Ledger, o.Found, o.Report = q.workers, q.keep, l, found, shown.report
 	o.Log = slog.New(q.app.handler(shown.writer()))
+	if err := q.into(&o, time.Now()); err != nil {
+		return usage(err)
+	}
 	result, err := compare.Run(ctx, o)
 	shown.close()
 	if err != nil {
@@ -161,7 +171,7 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 	if err := q.print(result); err != nil {
 		return err
 	}
-	if !result.Equal() {
+	if !result.Clean() {
 		return &exitError{exitFindings}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -65,4 +66,25 @@ func constant(v waybill.Value) string {
 		return "'" + text + "'::bigint"
 	}
 	return quoteLiteral(text)
+}
+
+// Count counts the rows of a slice.
+func (w *view) Count(ctx context.Context, s waybill.Slice) (int64, error) {
+	if err := w.pin(ctx, s.Version.Table); err != nil {
+		return 0, err
+	}
+	s.Ordered = false
+	sql, err := selectSlice(s, nil)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := w.readers.query(ctx, "SELECT count(*) FROM ("+sql+") AS counted")
+	if err != nil {
+		return 0, classify("count", s.Version.Table, err)
+	}
+	n, ok := parseInt(string(rows[0][0]))
+	if !ok {
+		return 0, waybill.Errorf(waybill.Bug, "count "+s.Version.Table.String(), "count %q", rows[0][0])
+	}
+	return n, nil
 }
