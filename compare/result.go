@@ -66,11 +66,19 @@ func (r *Result) Equal() bool {
 // Clean reports whether nothing was found: every table is equal, or of the same count in a quick comparison.
 func (r *Result) Clean() bool {
 	for i := range r.Tables {
-		if s := r.Tables[i].State; s != Equal && s != SameCount {
+		if !r.Tables[i].Clean() {
 			return false
 		}
 	}
 	return true
+}
+
+// Clean reports whether nothing was found.
+func (t *TableResult) Clean() bool { return t.State == Equal || t.State == SameCount }
+
+// Whole reports whether the verdict is about every value of every row, by identity.
+func (t *TableResult) Whole() bool {
+	return t.State != SameCount && t.Part == "" && len(t.Rules) == 0 && len(t.LeftOut) == 0
 }
 
 // Differences returns how many rows differ in all tables.

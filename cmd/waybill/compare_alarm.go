@@ -119,6 +119,9 @@ func (a *app) alarm(ctx context.Context, l *ledger.Ledger, name string, run int6
 func unequal(r *compare.Result) map[waybill.TableName]bool {
 	differs := map[waybill.TableName]bool{}
 	for _, t := range r.Tables {
+		if t.Clean() && !t.Whole() {
+			continue // it says nothing of the rest of the table
+		}
 		differs[t.Table] = t.State != compare.Equal
 	}
 	return differs
