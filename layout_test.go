@@ -18,7 +18,7 @@ const module = "github.com/waybill-data/waybill"
 var allowed = map[string][]string{
 	".":                         {},
 	"link":                      {"root"},
-	"compare":                   {"root"},
+	"compare":                   {"root", "internal/spill"},
 	"compare/repair":            {"root", "compare", "internal/spill"},
 	"ledger":                    {"root"},
 	"layer":                     {"root"},

@@ -38,6 +38,14 @@ type Options struct {
 	// negative: no table is.
 	Direct int64
 	Ledger waybill.Ledger
+	// Again, if set, opens both sides as they are now; Run closes them. Then what differs is a suspect only: it
+	// is read again after Delay, until both sides stand still there, and told if it differs still.
+	Again func(ctx context.Context) (source, target waybill.View, err error)
+	// Delay must be longer than what is written at one side may take to come to the other; 0: 5 s.
+	Delay time.Duration
+	Looks int // how often a suspect is read again at most; 0: 10
+	// SpillDir is where suspects go that do not fit in memory; empty: the system's.
+	SpillDir string
 	// Found, if set, is told every difference as it is found, never in parallel. An error ends the comparison.
 	Found func(Difference) error
 	// Report, if set, is told about progress, never in parallel.
@@ -67,6 +75,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Keep <= 0 {
 		o.Keep = 100
 	}
+	if o.Delay <= 0 {
+		o.Delay = 5 * time.Second
+	}
+	if o.Looks <= 0 {
+		o.Looks = 10
+	}
 	if o.Direct == 0 {
 		o.Direct = 50_000
 	}
@@ -85,8 +99,9 @@ type run struct {
 	// Who digests a slice holds a turn of its side.
 	sourceTurns, targetTurns chan struct{}
 
-	mu   sync.Mutex // guards done and the calls of Found and Report
-	done []TableResult
+	plans []*plan
+	mu    sync.Mutex // guards done and the calls of Found and Report
+	done  []TableResult
 }
 
 func (r *run) all(ctx context.Context) (Result, error) {
@@ -95,6 +110,9 @@ func (r *run) all(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	err = r.tables(ctx)
+	if err == nil {
+		err = r.lookAgain(ctx)
+	}
 	slices.SortFunc(r.done, func(a, b TableResult) int { return orderNames(a.Table, b.Table) })
 	result := Result{Run: number, Tables: r.done}
 	return result, r.end(ctx, &result, err)
@@ -105,6 +123,7 @@ func (r *run) tables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.plans = plans
 	// The largest first, so that the end of the run is not one worker at one large table.
 	slices.SortStableFunc(plans, func(a, b *plan) int { return int(min(max(b.expected-a.expected, -1), 1)) })
 	g, ctx := errgroup.WithContext(ctx)
@@ -130,14 +149,26 @@ func (r *run) table(ctx context.Context, p *plan) error {
 			p.result.State, p.result.Cause = Refused, err.Error()
 		}
 	}
-	t := p.result
-	if t.State == "" {
-		t.State = Equal
-		if t.Rows() > 0 || len(t.Structure) > 0 {
-			t.State = Different
-		}
+	p.result.Took = time.Since(started)
+	if p.suspects != nil && p.result.State == "" {
+		return nil // the verdict is still to come
 	}
-	t.Took = time.Since(started)
+	r.finish(p)
+	return nil
+}
+
+// finish gives the verdict on a table.
+func (r *run) finish(p *plan) {
+	t := p.result
+	switch {
+	case t.State != "":
+	case t.Rows() > 0 || len(t.Structure) > 0:
+		t.State = Different
+	case t.InFlight > 0:
+		t.State = Unsettled
+	default:
+		t.State = Equal
+	}
 	r.Log.Debug("table compared", "table", t.Table.String(), "state", string(t.State), "rows", t.SourceRows, "differences", t.Rows())
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,7 +176,6 @@ func (r *run) table(ctx context.Context, p *plan) error {
 	if r.Report != nil {
 		r.Report(Progress{Table: t.Table, Rows: t.SourceRows, Expected: p.expected, Differences: t.Rows(), Done: true})
 	}
-	return nil
 }
 
 // aboutTable tells errors that one table's rows or structure cause from those that every table would meet.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/spill"
 )
 
 // plan is how one table is compared.
@@ -22,6 +23,7 @@ type plan struct {
 	keyed          bool
 	ints           bool // the first of them is an integer and never NULL, so that ranges of it can be read
 	expected       int64
+	suspects       *spill.Log   // places that differed when they were read last; nil: none yet
 	scanned        atomic.Int64 // rows of the source that were digested
 }
 

@@ -16,6 +16,7 @@ const (
 	MissingAtTarget State = "missing at target" // the table is not there
 	MissingAtSource State = "missing at source"
 	SameCount       State = "same count" // of a quick comparison: nothing was found, nothing is proved
+	Unsettled       State = "unsettled"  // some rows did not stand still for as long as they were looked at
 	Refused         State = "refused"    // could not be compared; TableResult.Cause says why
 )
 
@@ -36,9 +37,11 @@ type TableResult struct {
 	Key        []string          `json:"key,omitzero"` // rows were paired by; empty: compared as a bag
 	SourceRows int64             `json:"source_rows"`
 	TargetRows int64             `json:"target_rows"`
-	Missing    int64             `json:"missing"` // rows of the source that the target has not
-	Extra      int64             `json:"extra"`   // rows of the target that the source has not
-	Changed    int64             `json:"changed"` // rows with equal key and other values
+	Missing    int64             `json:"missing"`            // rows of the source that the target has not
+	Extra      int64             `json:"extra"`              // rows of the target that the source has not
+	Changed    int64             `json:"changed"`            // rows with equal key and other values
+	InFlight   int64             `json:"in_flight,omitzero"` // suspects that did not stand still
+	Gone       int64             `json:"gone,omitzero"`      // suspects that were equal when they were read again
 	Structure  []string          `json:"structure,omitzero"`
 	Notes      []string          `json:"notes,omitzero"`    // differences of structure that do not bear on the rows
 	Part       string            `json:"part,omitzero"`     // what of the table was compared; empty: all of it

@@ -32,6 +32,8 @@ type comparing struct {
 	file           string
 	wait           time.Duration
 	closed         bool
+	settle         time.Duration
+	looks          int
 	narrowing
 }
 
@@ -47,7 +49,8 @@ With a LINK both sides are read at one moment, while the link runs: it is paused
 link goes on exactly up to that position, the target is read there, and the link goes on. The link stands still for about a
 second. If the link is not running, both sides are read as they are, and the result says whether that is one moment.
 
-With --source and --target two endpoints are compared as they are; nothing makes the two moments one.`,
+With --source and --target two endpoints are compared as they are; nothing makes the two moments one. So what differs is read
+again after --settle, until both sides stand still there: what is equal then was in flight, and only what still differs is told.`,
 		ValidArgsFunction: a.completeLinks,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 1) == (q.source != "" || q.target != "") || (q.source == "") != (q.target == "") {
@@ -75,6 +78,8 @@ With --source and --target two endpoints are compared as they are; nothing makes
 	flags.IntVar(&q.workers, "workers", 0, "tables compared at once; 0: 4")
 	flags.IntVar(&q.keep, "keep", 0, "differences shown and recorded for each table; 0: 100. All are counted")
 	flags.StringVar(&q.file, "differences", "", "write all differences to this file as they are found, one JSON object a line")
+	flags.DurationVar(&q.settle, "settle", 5*time.Second, "of two endpoints, read rows that differ again after this time, which must be longer than a change takes from one side to the other; 0: tell at once")
+	flags.IntVar(&q.looks, "looks", 0, "how often at most; 0: 10")
 	flags.DurationVar(&q.wait, "wait", time.Minute, "how long to wait for a running link at each step")
 	flags.BoolVar(&q.closed, "closed", false, "take tables that only --target has for differences too")
 	for _, name := range []string{"source", "target"} {
@@ -99,15 +104,24 @@ func (q *comparing) endpoints(ctx context.Context, l *ledger.Ledger) (err error)
 	if q.closed {
 		options.Owned = func(waybill.TableName) bool { return true }
 	}
-	if options.Source, err = openView(ctx, sourceKind, source, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+	both := func(ctx context.Context) (a, b waybill.View, err error) {
+		if a, err = openView(ctx, sourceKind, source, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+			return nil, nil, err
+		}
+		if b, err = openView(ctx, targetKind, target, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+			return nil, nil, errors.Join(err, a.Close())
+		}
+		return a, b, nil
+	}
+	if options.Source, options.Target, err = both(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, options.Source.Close()) }()
-	if options.Target, err = openView(ctx, targetKind, target, waybill.ViewOptions{Log: q.app.log()}); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, options.Target.Close()) }()
+	defer func() { err = errors.Join(err, options.Source.Close(), options.Target.Close()) }()
 	options.Tables = q.tables
+	if q.settle > 0 {
+		options.Again, options.Delay, options.Looks = both, q.settle, q.looks
+		options.Moment += "; rows that differed were read again until both sides stood still there"
+	}
 	return q.compare(ctx, l.Ordered(sourceKind.ComparePositions), options)
 }
 

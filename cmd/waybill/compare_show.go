@@ -43,6 +43,12 @@ func printDifferences(w io.Writer, t *compare.TableResult) {
 // termsOf says what the verdict is about, where that is not every value of every row by identity.
 func termsOf(t *compare.TableResult) []string {
 	var lines []string
+	if t.InFlight > 0 {
+		lines = append(lines, grouped(t.InFlight)+" places did not stand still: compare again, or give more --looks")
+	}
+	if t.Gone > 0 {
+		lines = append(lines, grouped(t.Gone)+" places differed at first and are equal now: changes were in flight")
+	}
 	if t.Part != "" {
 		lines = append(lines, "only "+t.Part)
 	}
