@@ -307,6 +307,9 @@ func (q *repairing) printReport(r repair.Report) error {
 		if t.Cause != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", t.Table, t.Cause)
 		}
+		if t.Hint != "" {
+			fmt.Fprintf(w, "  do: %s\n", t.Hint)
+		}
 		for _, line := range t.Structure {
 			fmt.Fprintf(w, "\n%s: %s\n", t.Table, line)
 		}

@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"sql": func(ts *testscript.TestScript, _ bool, args []string) {
 				dbtest.Exec(t, ts.Getenv(args[0]), args[1:]...)
 			},
+			"left_standing":    leftStanding,
 			"as_role":          asRole,
 			"same_differences": sameDifferences,
 			"run_sql":          func(ts *testscript.TestScript, _ bool, args []string) { runFiles(t, ts, args) },
@@ -105,6 +106,15 @@ func runFiles(t *testing.T, ts *testscript.TestScript, args []string) {
 			dbtest.Exec(t, ts.Getenv(args[0]), string(text))
 		}
 	}
+}
+
+// leftStanding records that a repair has a link stand, as one does that is killed then: left_standing LINK
+func leftStanding(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, "sqlite:"+ts.MkAbs("waybill.db"))
+	ts.Check(err)
+	ts.Check(l.Record(ctx, waybill.Entry{Kind: repairHold, Subject: args[0]}))
+	ts.Check(l.Close())
 }
 
 // asRole puts the URL of a database with another user in the environment: as_role URL_NAME ROLE NEW_NAME

@@ -84,6 +84,7 @@ type TableReport struct {
 	Left      int64    `json:"left"`               // places that differ after
 	Structure []string `json:"structure,omitzero"` // differences that no row repairs
 	Cause     string   `json:"cause,omitzero"`     // why the rows that are left could not be written
+	Hint      string   `json:"hint,omitzero"`      // what to do about it
 }
 
 // Clean reports whether nothing differs any more.
@@ -207,7 +208,7 @@ func (w *writer) check(ctx context.Context, report *Report) (err error) {
 			return fmt.Errorf("compare %s again: %w", t.Name, err)
 		}
 		if cause := w.causes[t]; cause != nil && r.Left > 0 {
-			r.Cause = cause.Error()
+			r.Cause, r.Hint = cause.Error(), waybill.HintOf(cause)
 		}
 		report.Tables = append(report.Tables, r)
 	}
