@@ -20,7 +20,7 @@ import (
 
 func (a *app) compareCommand() *cobra.Command {
 	return group("compare", "Prove that two sides are equal, and make them so", a.compareRunCommand(), a.compareListCommand(),
-		a.compareShowCommand(), a.compareRepairCommand(), a.compareResetCommand())
+		a.compareShowCommand(), a.compareReportCommand(), a.compareRepairCommand(), a.compareResetCommand())
 }
 
 // comparing is one call of compare run.
