@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ Exit code 4 when something still differs, or when more rows than --limit would b
 	flags.StringVar(&q.undo, "undo", "", "with --apply: directory for files that take the repair back")
 	flags.Int64Var(&q.limit, "limit", 10_000, "with --apply: ask, or refuse where nobody can be asked, before more rows than this are touched")
 	flags.BoolVar(&q.yes, "yes", false, "do not ask, whatever the number of rows")
-	flags.IntVar(&q.batch, "batch", 0, "rows in one transaction; 0: 1000, with a running link 10000")
+	flags.IntVar(&q.batch, "batch", 0, "rows in one transaction; 0: 5000, with a running link 10000")
 	flags.IntVar(&q.rate, "rate", 0, "rows a second at most; 0: as fast as it goes")
 	flags.StringArrayVar(&q.tables, "tables", nil, `only these, as in "public.*" or "!public.log*"; may be repeated`)
 	flags.IntVar(&q.workers, "workers", 0, "tables compared at once; 0: 4")
@@ -223,7 +224,7 @@ func (q *repairing) statements(ctx context.Context, s *sides, m *repair.Moment, 
 			return n, &waybill.Error{Op: "write plan", Fault: waybill.Setup, Err: err}
 		}
 	}
-	n, err = found.Plan(ctx, m, text, w, max(q.batch, 1000), "")
+	n, err = found.Plan(ctx, m, text, w, cmp.Or(q.batch, 5000), "")
 	return n, errors.Join(err, w.Flush())
 }
 
@@ -260,8 +261,8 @@ func (q *repairing) repair(ctx context.Context, l *ledger.Ledger, s *sides, foun
 	if err != nil {
 		return err
 	}
-	batch := q.batch
-	if batch == 0 && s.link != nil {
+	batch := cmp.Or(q.batch, 5000)
+	if q.batch == 0 && s.link != nil {
 		batch = 10_000
 	}
 	shown := &repairProgress{w: q.app.signals.guard(q.app.err), last: time.Now()}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/compare/repair"
 	"github.com/waybill-data/waybill/ledger"
@@ -148,11 +150,17 @@ func (s *sides) open(ctx context.Context) (*repair.Moment, error) {
 
 func (s *sides) plain(ctx context.Context) (*repair.Moment, error) {
 	m := &repair.Moment{Words: "each side as it was when it was opened"}
-	var err error
-	if m.Source, err = openView(ctx, s.sourceKind, s.source, waybill.ViewOptions{Log: s.q.app.log()}); err != nil {
-		return nil, err
-	}
-	if m.Target, err = openView(ctx, s.targetKind, s.target, waybill.ViewOptions{Log: s.q.app.log()}); err != nil {
+	options := waybill.ViewOptions{Log: s.q.app.log()}
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		m.Source, err = openView(ctx, s.sourceKind, s.source, options)
+		return err
+	})
+	g.Go(func() (err error) {
+		m.Target, err = openView(ctx, s.targetKind, s.target, options)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil

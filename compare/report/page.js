@@ -22,6 +22,7 @@
     if (content !== undefined) e.textContent = content;
     return e;
   };
+  const grouped = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   const value = (v) => v === null || v === undefined ? make("span", "value null", "NULL") : make("span", "value", visible(v));
   // What looks like nothing, or like something else, is shown as its number.
   const visible = (s) => s === "" ? "(empty)" : s.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00a0\u00ad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]|^ | $/g,
@@ -89,8 +90,10 @@
     on.onclick = () => show(number, detail, page + 1, kind);
     choose.onchange = () => show(number, detail, 0, choose.value);
     const upTo = Math.min(all.length, (page + 1) * size);
-    pager.replaceChildren(choose, back, on, make("span", "", all.length === 0 ? "no rows in this page" :
-      `${(page * size + 1).toLocaleString("en")} to ${upTo.toLocaleString("en")} of ${all.length.toLocaleString("en")} rows`));
+    const found = Number(detail.dataset.found);
+    let says = all.length === 0 ? "no differences in this page" : `${grouped(page * size + 1)} to ${grouped(upTo)} of ${grouped(all.length)} differences in this page`;
+    if (!kind && found > all.length) says += `; ${grouped(found)} rows were found`;
+    pager.replaceChildren(choose, back, on, make("span", "", says));
   };
   const toggle = (row) => {
     const number = Number(row.dataset.table), detail = document.getElementById("detail-" + number);
@@ -108,7 +111,7 @@
   }
   if (rows.length > 0) toggle(rows[0]);
   const foot = document.getElementById("foot");
-  foot.textContent = about.written.toLocaleString("en") + " differing rows are in this page" +
-    (about.written < about.given ? `; it was limited, ${about.given.toLocaleString("en")} were found.` : ".") +
+  foot.textContent = grouped(about.written) + " differences are in this page" +
+    (about.written < about.given ? `, which is limited; ${grouped(about.given)} were found.` : ".") +
     (about.values ? "" : " The ledger keeps keys and names of columns, no other values: give the file of compare run --differences to show both sides.");
 })();
