@@ -277,7 +277,7 @@ func (q *repairing) repair(ctx context.Context, l *ledger.Ledger, s *sides, foun
 	}
 	differs := map[waybill.TableName]bool{}
 	for _, t := range report.Tables {
-		differs[t.Table] = t.Left > 0 || t.Cause != "" || len(t.Structure) > 0
+		differs[t.Table] = t.Differs()
 	}
 	for _, t := range found.Equal {
 		differs[t] = false
@@ -315,7 +315,11 @@ func (q *repairing) printReport(r repair.Report) error {
 			fmt.Fprintf(w, "\n%s: %s\n", t.Table, line)
 		}
 	}
-	fmt.Fprintf(w, "\n%s differences left after %s\n", grouped(r.Left()), r.Took.Round(time.Millisecond))
+	fmt.Fprintf(w, "\n%s differences left after %s", grouped(r.Left()), r.Took.Round(time.Millisecond))
+	if n := r.NotEqual(); n > 0 {
+		fmt.Fprintf(w, "; %d of %d tables are not equal", n, len(r.Tables))
+	}
+	fmt.Fprintln(w)
 	if r.Moment != "" {
 		fmt.Fprintln(w, r.Moment)
 	}

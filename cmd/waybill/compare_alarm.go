@@ -115,12 +115,12 @@ func (a *app) alarm(ctx context.Context, l *ledger.Ledger, name string, run int6
 	return l.Record(ctx, waybill.Entry{Kind: kind, Subject: name, Run: run, Detail: now})
 }
 
-// unequal says of every compared table whether it differs.
+// unequal says of every table whether it differs; of one that could not be compared nothing is known.
 func unequal(r *compare.Result) map[waybill.TableName]bool {
 	differs := map[waybill.TableName]bool{}
 	for _, t := range r.Tables {
-		if t.Clean() && !t.Whole() {
-			continue // it says nothing of the rest of the table
+		if t.State == compare.Refused || t.Clean() && !t.Whole() {
+			continue // of the table, or the rest of it, nothing is known
 		}
 		differs[t.Table] = t.State != compare.Equal
 	}

@@ -67,7 +67,7 @@ func (s *sides) findLink(ctx context.Context, tables []waybill.TableName) error 
 		if err != nil {
 			return err
 		}
-		if s.link != nil && r.Name != s.link.Name || !same(r.target, s.target) || len(waybill.Selection(r.Tables).Pick(tables)) == 0 {
+		if s.link != nil && r.Name != s.link.Name || !same(r.target, s.target) || len(r.Tables.Pick(tables)) == 0 {
 			continue
 		}
 		if err := s.claim(ctx, r); err != nil {

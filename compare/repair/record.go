@@ -85,7 +85,7 @@ func (w *writer) end(ctx context.Context, report *Report, cause error) error {
 func (w *writer) close(ctx context.Context, report *Report) error {
 	for _, t := range report.Tables {
 		left := t.Left
-		if left == 0 && (len(t.Structure) > 0 || t.Cause != "") {
+		if left == 0 && t.Differs() {
 			left = 1 // the table itself
 		}
 		if err := w.record(ctx, ClosedKind, t.Table, Closed{Of: w.Of, How: "repair", Rows: t.Found, Left: left, By: w.By}); err != nil {

@@ -88,9 +88,21 @@ type TableReport struct {
 }
 
 // Clean reports whether nothing differs any more.
-func (r *Report) Clean() bool {
-	return !slices.ContainsFunc(r.Tables, func(t TableReport) bool { return t.Left > 0 || len(t.Structure) > 0 || t.Cause != "" })
+func (r *Report) Clean() bool { return r.NotEqual() == 0 }
+
+// NotEqual returns how many tables still differ.
+func (r *Report) NotEqual() int {
+	n := 0
+	for _, t := range r.Tables {
+		if t.Differs() {
+			n++
+		}
+	}
+	return n
 }
+
+// Differs reports whether anything of the table still differs.
+func (t *TableReport) Differs() bool { return t.Left > 0 || len(t.Structure) > 0 || t.Cause != "" }
 
 // Left returns how many places still differ.
 func (r *Report) Left() int64 {

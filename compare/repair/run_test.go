@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -16,6 +18,7 @@ import (
 	"github.com/waybill-data/waybill/compare"
 	"github.com/waybill-data/waybill/compare/repair"
 	"github.com/waybill-data/waybill/connect/memory"
+	"github.com/waybill-data/waybill/ledger"
 )
 
 var (
@@ -30,7 +33,6 @@ type world struct {
 	commits        int
 	largest        int              // changes in one transaction
 	before         func(commit int) // called before each transaction
-	failed         error            // what must never be done
 }
 
 func column(name string) waybill.Column {
@@ -338,5 +340,64 @@ func TestStructureIsBeyondRows(t *testing.T) {
 	r := w.repair(t, f, repair.Options{})
 	if len(f.Beyond) != 1 || f.Beyond[0].State != compare.MissingAtTarget || r.Clean() {
 		t.Errorf("%+v, %+v", f.Beyond, r)
+	}
+}
+
+// TestStoppedRepairIsRunAgain stops between transactions, says so in the ledger, and needs nothing of it to go on.
+func TestStoppedRepairIsRunAgain(t *testing.T) {
+	w := newWorld(t)
+	for i := range 20 {
+		insert(t, w.source, keyed, rowOf(i+1, 0, i))
+		insert(t, w.target, keyed, rowOf(i+11, 0, 99))
+	}
+	l, err := ledger.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "waybill.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	w.before = func(commits int) {
+		if commits == 3 {
+			cancel()
+		}
+	}
+	f := w.find(t)
+	_, err = repair.Run(ctx, f, repair.Options{Open: w.open, Sink: &direct{w: w}, Batch: 2, Ledger: l, Name: "a and b", Of: 7})
+	if err = errors.Join(err, f.Close()); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v, want it stopped", err)
+	}
+	if w.commits != 4 {
+		t.Errorf("%d transactions, want the one under way to be the last", w.commits)
+	}
+	w.before = func(int) {}
+	if r := w.repair(t, w.find(t), repair.Options{Ledger: l, Name: "a and b", Of: 7}); !r.Clean() || r.Run != 2 {
+		t.Errorf("%+v", r)
+	}
+	runs, err := l.Runs(t.Context(), ledger.RunFilter{Kind: "repair"})
+	if err != nil || len(runs) != 2 || runs[1].State != "stopped" || runs[0].State != "done" {
+		t.Errorf("%v, %+v", err, runs)
+	}
+	closed, err := l.Entries(t.Context(), ledger.EntryFilter{Kind: repair.ClosedKind})
+	if err != nil || len(closed) != 2 || closed[0].Table != keyed && closed[1].Table != keyed {
+		t.Errorf("%v, closed %+v; want both tables closed, by the second repair", err, closed)
+	}
+}
+
+// TestRateIsKept writes no more rows in a second than asked for.
+func TestRateIsKept(t *testing.T) {
+	w := newWorld(t)
+	for i := range 20 {
+		insert(t, w.source, keyed, rowOf(i+1, 0, i))
+	}
+	started := time.Now()
+	if r := w.repair(t, w.find(t), repair.Options{Batch: 5, Rate: 100}); !r.Clean() {
+		t.Errorf("%+v", r)
+	}
+	if took := time.Since(started); took < 200*time.Millisecond {
+		t.Errorf("20 rows at 100 a second took %s", took)
 	}
 }

@@ -117,6 +117,11 @@ func (s *shape) changed(c *waybill.Correction) []int {
 	return columns
 }
 
+// computed reports whether only columns differ that the target computes.
+func (s *shape) computed(c *waybill.Correction) bool {
+	return s.keyed && c.Before != nil && c.After != nil && len(s.changed(c)) == 0
+}
+
 // replaces reports whether an update of the row is refused by the target whatever happens: the key is another
 // text of an equal value, or an identity column that only takes new rows' values differs.
 func (s *shape) replaces(c *waybill.Correction) bool {

@@ -191,6 +191,7 @@ func (p *planning) table(ctx context.Context, t *Table, dir string) error {
 			if err != nil {
 				return err
 			}
+			corrections = slices.DeleteFunc(corrections, func(c waybill.Correction) bool { return t.shape.computed(&c) })
 			for i := range corrections {
 				of.counts.add(count(&corrections[i]))
 			}

@@ -156,7 +156,7 @@ func (w *writer) read(ctx context.Context, places map[*Table][]waybill.Row, m *M
 		copies := int64(maxCopies)
 		for _, c := range all {
 			switch {
-			case t.shape.keyed && c.Before != nil && c.After != nil && len(t.shape.changed(&c)) == 0:
+			case t.shape.computed(&c):
 				w.causes[t] = errors.New("only columns differ whose values the target computes")
 				continue
 			case t.shape.acts && t.shape.replaces(&c):
