@@ -18,12 +18,15 @@ const keptInMemory = 256 << 10
 
 // FindOptions say what is compared anew.
 type FindOptions struct {
-	Source, Target waybill.View // not closed
-	Tables         []waybill.TableName
-	Dir            string // where places go that do not fit in memory; empty: the system's
-	Workers        int
-	Report         func(compare.Progress)
-	Log            *slog.Logger
+	Source, Target waybill.View        // not closed
+	Tables         []waybill.TableName // by their names at the source
+	// Terms are what the tables were compared under: As, Columns, Without, Rules, Where, Window, Again, Delay and
+	// Looks are taken from it.
+	Terms   compare.Options
+	Dir     string // where places go that do not fit in memory; empty: the system's
+	Workers int
+	Report  func(compare.Progress)
+	Log     *slog.Logger
 }
 
 // Found is where rows differ. Close removes what it keeps.
@@ -83,24 +86,10 @@ var tags = map[compare.DifferenceKind]uint32{compare.Missing: tagMissing, compar
 func Find(ctx context.Context, o FindOptions) (*Found, error) {
 	logs := map[waybill.TableName]*spill.Log{}
 	pairs := map[waybill.TableName][]string{}
-	var record []byte
-	result, err := compare.Run(ctx, compare.Options{Source: o.Source, Target: o.Target, Tables: exactly(o.Tables), Workers: o.Workers,
-		Keep: 1, Report: o.Report, Log: o.Log, Found: func(d compare.Difference) error {
-			l := logs[d.Table]
-			if l == nil {
-				l = spill.New(o.Dir, "waybill-repair-*", keptInMemory)
-				logs[d.Table] = l
-				for _, f := range d.Key {
-					pairs[d.Table] = append(pairs[d.Table], f.Column)
-				}
-			}
-			record = encode(record[:0], d.Place)
-			if err := l.Append(tags[d.Kind], record); err != nil {
-				return &waybill.Error{Op: "keep differences of", Table: d.Table, Fault: waybill.Setup, Err: err,
-					Hint: "free disk space where temporary files go, or name another place in TMPDIR"}
-			}
-			return nil
-		}})
+	c := compare.Options{Source: o.Source, Target: o.Target, Tables: exactly(o.Tables), Workers: o.Workers, Keep: 1, Report: o.Report,
+		Log: o.Log, SpillDir: o.Dir, As: o.Terms.As, Columns: o.Terms.Columns, Without: o.Terms.Without, Rules: o.Terms.Rules,
+		Where: o.Terms.Where, Window: o.Terms.Window, Again: o.Terms.Again, Delay: o.Terms.Delay, Looks: o.Terms.Looks}
+	result, err := compare.Run(ctx, o.keeping(c, logs, pairs))
 	f := &Found{}
 	for i := range result.Tables {
 		if err != nil {
@@ -120,6 +109,28 @@ func Find(ctx context.Context, o FindOptions) (*Found, error) {
 	return f, nil
 }
 
+// keeping has the comparison keep the places of all differences.
+func (o *FindOptions) keeping(c compare.Options, logs map[waybill.TableName]*spill.Log, pairs map[waybill.TableName][]string) compare.Options {
+	var record []byte
+	c.Found = func(d compare.Difference) error {
+		l := logs[d.Table]
+		if l == nil {
+			l = spill.New(o.Dir, "waybill-repair-*", keptInMemory)
+			logs[d.Table] = l
+			for _, f := range d.Key {
+				pairs[d.Table] = append(pairs[d.Table], f.Column)
+			}
+		}
+		record = encode(record[:0], d.Place)
+		if err := l.Append(tags[d.Kind], record); err != nil {
+			return &waybill.Error{Op: "keep differences of", Table: d.Table, Fault: waybill.Setup, Err: err,
+				Hint: "free disk space where temporary files go, or name another place in TMPDIR"}
+		}
+		return nil
+	}
+	return c
+}
+
 // exactly selects the named tables and no others.
 func exactly(tables []waybill.TableName) waybill.Selection {
 	chosen := waybill.Selection{}
@@ -135,6 +146,11 @@ func (f *Found) take(ctx context.Context, o FindOptions, t *compare.TableResult,
 	case t.State == compare.Equal:
 		f.Equal = append(f.Equal, t.Table)
 		return nil
+	case l == nil && t.State == compare.Unsettled:
+		beyond := *t
+		beyond.Cause = "rows that differ did not stand still for as long as they were looked at"
+		f.Beyond = append(f.Beyond, beyond)
+		return nil
 	case l == nil:
 		f.Beyond = append(f.Beyond, *t)
 		return nil
@@ -143,11 +159,15 @@ func (f *Found) take(ctx context.Context, o FindOptions, t *compare.TableResult,
 	if err != nil {
 		return err
 	}
-	target, err := o.Target.Version(ctx, t.Table)
+	name, renamed := o.Terms.As[t.Table]
+	if !renamed {
+		name = t.Table
+	}
+	target, err := o.Target.Version(ctx, name)
 	if err != nil {
 		return err
 	}
-	s, err := newShape(source, target, pairs, len(t.Key) > 0)
+	s, err := newShape(source, target, pairs, len(t.Key) > 0, &o.Terms)
 	if err == nil && t.State == compare.Refused {
 		err = errors.New(t.Cause) // some of it was compared before that came to light
 	}

@@ -68,12 +68,11 @@ func (r *reading) find(row waybill.Row) *spot {
 
 // run reads both sides and returns what differs now.
 func (r *reading) run(ctx context.Context, places []waybill.Row, m *Moment) ([]waybill.Correction, error) {
-	table := r.shape.target.Table
-	source, err := m.Source.Version(ctx, table)
+	source, err := m.Source.Version(ctx, r.shape.source.Table)
 	if err != nil {
 		return nil, err
 	}
-	target, err := m.Target.Version(ctx, table)
+	target, err := m.Target.Version(ctx, r.shape.target.Table)
 	if err == nil {
 		err = r.shape.current(source, target)
 	}
@@ -124,7 +123,7 @@ func (r *reading) side(ctx context.Context, v waybill.View, version *waybill.Tab
 	held := 0
 	take := func(b waybill.Batch) error {
 		for _, row := range b.Rows {
-			fitted := fit(row, columns)
+			fitted := r.shape.fit(row, columns)
 			if r.find(fitted) == nil {
 				continue
 			}
@@ -184,23 +183,22 @@ func (r *reading) corrections() ([]waybill.Correction, error) {
 			}
 			continue
 		}
-		c := waybill.Correction{Version: r.shape.write}
+		var source, target waybill.Row
 		for _, t := range s.order {
-			if t.source > 1 || t.target > 1 || t.source > 0 && c.After != nil || t.target > 0 && c.Before != nil {
+			if t.source > 1 || t.target > 1 || t.source > 0 && source != nil || t.target > 0 && target != nil {
 				return nil, &waybill.Error{Op: "repair", Table: r.shape.target.Table, Fault: waybill.Drift,
 					Hint: "the key must be unique at both sides", Err: fmt.Errorf("several rows have the key %v", s.place)}
 			}
 			if t.source > 0 {
-				c.After, c.Wanted = t.row, 1
+				source = t.row
 			}
 			if t.target > 0 {
-				c.Before, c.Was = t.row, 1
+				target = t.row
 			}
 		}
-		if c.Before == nil && c.After == nil || c.Before != nil && c.After != nil && string(encode(nil, c.Before)) == string(encode(nil, c.After)) {
-			continue
+		if c, differs := r.shape.correction(source, target); differs {
+			all = append(all, c)
 		}
-		all = append(all, c)
 	}
 	return all, nil
 }

@@ -53,6 +53,7 @@ type Options struct {
 	By         string              // who asked
 	Batch      int                 // rows in one transaction; 0: 1000
 	Rate       int                 // rows a second; 0: as fast as it goes
+	Patience   time.Duration       // a batch that takes longer ends the repair; 0: none does
 	Ledger     waybill.Ledger
 	Report     func(Progress)
 	Log        *slog.Logger

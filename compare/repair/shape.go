@@ -7,23 +7,28 @@ import (
 	"strings"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/compare"
 )
 
 // shape is how rows of one table are read at both sides and written at the target. Rows hold the columns that
-// both sides have, in the source's order.
+// both sides have, in the source's order, then those that only the target has and that are written there: they
+// are Absent in rows of the source, and a row of the target keeps them whatever becomes of it.
 type shape struct {
 	source, target *waybill.TableVersion
-	write          *waybill.TableVersion // the target's, cut down to the common columns
-	ofSource       []int                 // for each common column: where it is in a row of the side
+	write          *waybill.TableVersion // the target's, columns in the order of the rows
+	fresh          *waybill.TableVersion // of rows that are new: without the columns that only the target has
+	ofSource       []int                 // for each column: where it is in a row of the side
 	ofTarget       []int
 	pairs          []int // of the common columns: rows are paired by
 	keyed          bool  // the target has a key over exactly those
 	touchy         []bool
-	acts           bool // a foreign key refers to the table that acts when a row is deleted; set by order
+	compared       []bool         // columns that were left out stay as they are in rows that change
+	rules          []compare.Rule // of values that are not compared by identity
+	acts           bool           // a foreign key refers to the table that acts when a row is deleted; set by order
 }
 
 // newShape pairs the columns; pairs names those that the comparison paired rows by.
-func newShape(source, target *waybill.TableVersion, pairs []string, paired bool) (*shape, error) {
+func newShape(source, target *waybill.TableVersion, pairs []string, paired bool, terms *compare.Options) (*shape, error) {
 	s := &shape{source: source, target: target}
 	refuse := func(format string, args ...any) error {
 		return &waybill.Error{Op: "repair", Table: target.Table, Fault: waybill.Drift, Err: fmt.Errorf(format, args...),
@@ -36,11 +41,27 @@ func newShape(source, target *waybill.TableVersion, pairs []string, paired bool)
 		if j < 0 {
 			continue
 		}
+		compared := slices.Contains(pairs, c.Name) || terms.Compares(source.Table, c.Name)
 		if d := target.Columns[j]; c.Type.Kind != d.Type.Kind {
+			if !compared {
+				continue
+			}
 			return nil, refuse("column %s is %s at the source, %s at the target", c.Name, c.Type.Native, d.Type.Native)
 		}
+		rule := terms.RuleOf(source.Table, c.Name)
+		if rule != "" && slices.Contains(pairs, c.Name) {
+			return nil, refuse("rows are paired by column %s, whose values are compared by rule %s", c.Name, rule)
+		}
+		s.compared, s.rules = append(s.compared, compared), append(s.rules, rule)
 		s.ofSource, s.ofTarget = append(s.ofSource, i), append(s.ofTarget, j)
 		v.Columns = append(v.Columns, target.Columns[j])
+	}
+	fresh := len(v.Columns)
+	for j, c := range target.Columns {
+		if source.Column(c.Name) < 0 && c.Writable() {
+			s.compared, s.rules = append(s.compared, false), append(s.rules, "")
+			s.ofTarget, v.Columns = append(s.ofTarget, j), append(v.Columns, c)
+		}
 	}
 	for _, name := range pairs {
 		i := v.Column(name)
@@ -51,8 +72,15 @@ func newShape(source, target *waybill.TableVersion, pairs []string, paired bool)
 	}
 	if s.keyed = paired && sameNames(target, pairs); s.keyed {
 		v.Key, v.Identity = s.pairs, waybill.IdentityKey
+	} else if slices.Contains(s.compared, false) || slices.ContainsFunc(s.rules, func(r compare.Rule) bool { return r != "" }) {
+		return nil, refuse("without a key at the target, rows can only be told apart by all their columns and by identity")
 	}
-	s.write = &v
+	s.write, s.fresh = &v, &v
+	if fresh < len(v.Columns) {
+		cut := v
+		cut.Columns = v.Columns[:fresh:fresh]
+		s.fresh = &cut
+	}
 	s.findTouchy()
 	return s, nil
 }
@@ -97,13 +125,42 @@ func (s *shape) current(source, target *waybill.TableVersion) error {
 		Err: fmt.Errorf("the structure of the table changed since it was compared")}
 }
 
-// fit takes the common columns of a row of one side.
-func fit(row waybill.Row, columns []int) waybill.Row {
-	fitted := make(waybill.Row, len(columns))
+// fit takes the columns of a row of one side; those that only the target has stay Absent in one of the source.
+func (s *shape) fit(row waybill.Row, columns []int) waybill.Row {
+	fitted := make(waybill.Row, len(s.write.Columns))
 	for i, c := range columns {
 		fitted[i] = row[c].Clone()
 	}
 	return fitted
+}
+
+// same reports whether a column of two rows holds the same, or was left out of the comparison.
+func (s *shape) same(column int, a, b waybill.Row) bool {
+	return !s.compared[column] || s.rules[column].Same(a[column], b[column])
+}
+
+// correction makes one row of a keyed table out of what both sides have, nil for nothing. What is the same or was
+// left out stays as it is at the target. It reports whether anything differs.
+func (s *shape) correction(source, target waybill.Row) (waybill.Correction, bool) {
+	c := waybill.Correction{Version: s.write, Before: target, After: source}
+	switch {
+	case source == nil:
+		c.Was = 1
+		return c, target != nil
+	case target == nil:
+		c.Version, c.After, c.Wanted = s.fresh, source[:len(s.fresh.Columns)], 1
+		return c, true
+	}
+	c.Was, c.Wanted, c.After = 1, 1, slices.Clone(source)
+	differs := false
+	for i := range c.After {
+		if s.same(i, source, target) {
+			c.After[i] = target[i]
+		} else {
+			differs = true
+		}
+	}
+	return c, differs
 }
 
 // changed returns the columns that a correction writes other values to.
@@ -151,7 +208,7 @@ func acting(definition string) bool {
 func order(tables []*Table) []*Table {
 	byName := map[waybill.TableName]*Table{}
 	for _, t := range tables {
-		byName[t.Name] = t
+		byName[t.shape.target.Table] = t
 	}
 	var ordered []*Table
 	seen := map[*Table]bool{}

@@ -124,21 +124,33 @@ func (w *writer) pace(ctx context.Context, rows int, took time.Duration) error {
 
 // batch reads the rows at the places again and writes what still differs, all at one moment. refused decides what
 // becomes of corrections that the target does not take.
-func (w *writer) batch(ctx context.Context, places map[*Table][]waybill.Row, refused func(context.Context, []group, error) error) (err error) {
-	for again := true; again; {
-		m, err := w.Open(ctx)
-		if err != nil {
+func (w *writer) batch(ctx context.Context, places map[*Table][]waybill.Row, refused func(context.Context, []group, error) error) error {
+	for {
+		if again, err := w.once(ctx, places, refused); err != nil || !again {
 			return err
 		}
+	}
+}
+
+func (w *writer) once(ctx context.Context, places map[*Table][]waybill.Row, refused func(context.Context, []group, error) error) (again bool, err error) {
+	if w.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, w.Patience, &waybill.Error{Op: "write a batch", Fault: waybill.Passing,
+			Err: fmt.Errorf("not done within %s", w.Patience), Hint: "see what holds locks at the target, or take a smaller --batch"})
+		defer cancel()
+	}
+	m, err := w.Open(ctx)
+	if err == nil {
 		var groups []group
 		if groups, again, err = w.read(ctx, places, m); err == nil {
 			err = w.apply(ctx, groups, refused)
 		}
-		if err = errors.Join(err, m.Close()); err != nil {
-			return err
-		}
+		err = errors.Join(err, m.Close())
 	}
-	return nil
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return again, err
 }
 
 // read returns what differs now, tables in the order of references. again says that so many equal rows differ
@@ -182,20 +194,20 @@ func abs(n int64) int64 { return max(n, -n) }
 
 // apply writes corrections in one transaction.
 func (w *writer) apply(ctx context.Context, groups []group, refused func(context.Context, []group, error) error) error {
-	var first, second []waybill.Change
+	var p parts
 	for _, g := range groups {
 		for i := range g.corrections {
-			first, second = g.table.shape.changes(&g.corrections[i], first, second)
+			g.table.shape.changes(&g.corrections[i], &p)
 		}
 	}
-	if len(first)+len(second) == 0 {
+	if p.empty() {
 		return nil
 	}
 	undo, err := w.undo.write(groups)
 	if err != nil {
 		return err
 	}
-	if err := w.write(ctx, first, second); err != nil {
+	if err := w.write(ctx, &p); err != nil {
 		if fault := waybill.FaultOf(err); ctx.Err() == nil && (fault == waybill.Data || fault == waybill.Drift) {
 			if undo != "" {
 				err = errors.Join(err, os.Remove(undo))
@@ -212,41 +224,45 @@ func (w *writer) apply(ctx context.Context, groups []group, refused func(context
 	return nil
 }
 
-func (w *writer) write(ctx context.Context, first, second []waybill.Change) error {
-	if len(first) > 0 {
-		if err := w.Sink.Apply(ctx, waybill.ChangeBatch{Changes: first}); err != nil {
+func (w *writer) write(ctx context.Context, p *parts) error {
+	if len(p.first) > 0 {
+		if err := w.Sink.Apply(ctx, waybill.ChangeBatch{Changes: p.first}); err != nil {
 			return err
 		}
 	}
 	w.number++
-	return w.Sink.Apply(ctx, waybill.ChangeBatch{Changes: second, Transactions: 1,
+	return w.Sink.Apply(ctx, waybill.ChangeBatch{Changes: append(p.second, p.inserts...), Transactions: 1,
 		Position: waybill.Position(fmt.Sprintf("repair %d %d", w.started.UnixNano(), w.number))})
 }
 
-// changes appends what a correction is for a sink. What goes into first must be done before the rest.
-func (s *shape) changes(c *waybill.Correction, first, second []waybill.Change) (a, b []waybill.Change) {
+// parts are the changes of one transaction, in the order they are done in.
+type parts struct{ first, second, inserts []waybill.Change }
+
+func (p *parts) empty() bool { return len(p.first)+len(p.second)+len(p.inserts) == 0 }
+
+// changes adds what a correction is for a sink.
+func (s *shape) changes(c *waybill.Correction, p *parts) {
 	change := func(op waybill.Op, before, after waybill.Row) waybill.Change {
-		return waybill.Change{Op: op, Version: s.write, Before: before, After: after}
+		return waybill.Change{Op: op, Version: c.Version, Before: before, After: after}
 	}
 	switch {
 	case !s.keyed:
 		for range max(0, c.Was-c.Wanted) {
-			second = append(second, change(waybill.Delete, c.Before, nil))
+			p.second = append(p.second, change(waybill.Delete, c.Before, nil))
 		}
 		for range max(0, c.Wanted-c.Was) {
-			second = append(second, change(waybill.Insert, nil, c.After))
+			p.inserts = append(p.inserts, change(waybill.Insert, nil, c.After))
 		}
 	case c.Before == nil:
-		second = append(second, change(waybill.Insert, nil, c.After))
+		p.inserts = append(p.inserts, change(waybill.Insert, nil, c.After))
 	case c.After == nil:
-		second = append(second, change(waybill.Delete, c.Before, nil))
+		p.second = append(p.second, change(waybill.Delete, c.Before, nil))
 	case s.replaces(c):
-		first = append(first, change(waybill.Delete, c.Before, nil))
-		second = append(second, change(waybill.Insert, nil, c.After))
+		p.first = append(p.first, change(waybill.Delete, c.Before, nil))
+		p.inserts = append(p.inserts, change(waybill.Insert, nil, c.After))
 	default:
-		second = append(second, change(waybill.Update, c.Before, s.onlyChanged(c)))
+		p.second = append(p.second, change(waybill.Update, c.Before, s.onlyChanged(c)))
 	}
-	return first, second
 }
 
 // onlyChanged leaves out of the new row what stays as it is.
