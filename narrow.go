@@ -30,6 +30,8 @@ type Range struct {
 type Narrower interface {
 	// Narrow returns the rows of a slice that are also in the part.
 	Narrow(s Slice, p Part) (Slice, error)
+	// Bounds returns the least and the greatest value of a column in a slice; Null where there is none.
+	Bounds(ctx context.Context, s Slice, column string) (low, high Value, err error)
 }
 
 // Counter is a View that can count rows without reading them all.

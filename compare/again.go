@@ -71,7 +71,9 @@ func (r *run) lookAgain(ctx context.Context) error {
 	for _, p := range r.plans {
 		if p.suspects != nil && p.result.State == "" {
 			p.result.InFlight = int64(p.suspects.Records())
-			r.finish(p)
+			if err := r.finish(ctx, p); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -95,7 +97,9 @@ func (r *run) look(ctx context.Context, plans []*plan) (err error) {
 			return fmt.Errorf("compare %s: %w", p.result.Table, err)
 		}
 		p.result.State, p.result.Cause = Refused, err.Error()
-		r.finish(p)
+		if err := r.finish(ctx, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }

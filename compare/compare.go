@@ -46,6 +46,17 @@ type Options struct {
 	Looks int // how often a suspect is read again at most; 0: 10
 	// SpillDir is where suspects go that do not fit in memory; empty: the system's.
 	SpillDir string
+	// Rate is how many rows a second are read at each side at most; 0: as many as come.
+	Rate int64
+	// Hold, if set, is called by every reader now and then, in parallel, and blocks for as long as reading would
+	// be in the way of something that matters more.
+	Hold func(ctx context.Context) error
+	// PartRows cuts larger tables whose key begins with an integer or UUID into ranges of it of about so many
+	// rows, each proved and recorded by itself, so that an interrupted run is resumed there; 0: no table is. It
+	// reads by the key's index, which takes longer where rows do not lie in its order.
+	PartRows int64
+	// Resumed, if set, is what an interrupted run about the same has proved.
+	Resumed *Resumed
 	// Found, if set, is told every difference as it is found, never in parallel. An error ends the comparison.
 	Found func(Difference) error
 	// Report, if set, is told about progress, never in parallel.
@@ -85,7 +96,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		o.Direct = 50_000
 	}
 	r := &run{Options: o, started: time.Now(), seed: rand.Uint64(),
-		sourceTurns: make(chan struct{}, o.Workers), targetTurns: make(chan struct{}, o.Workers)}
+		sourceTurns: make(chan struct{}, o.Workers), targetTurns: make(chan struct{}, o.Workers),
+		sourcePace: pace{rate: o.Rate, hold: o.Hold}, targetPace: pace{rate: o.Rate, hold: o.Hold}}
 	result, err := r.all(ctx)
 	result.Source, result.Target, result.Moment = o.Source.Position(), o.Target.Position(), o.Moment
 	result.Took = time.Since(r.started)
@@ -99,22 +111,26 @@ type run struct {
 	// Who digests a slice holds a turn of its side.
 	sourceTurns, targetTurns chan struct{}
 
-	plans []*plan
-	mu    sync.Mutex // guards done and the calls of Found and Report
-	done  []TableResult
+	number                 int64 // of the run in the ledger
+	sourcePace, targetPace pace
+	plans                  []*plan
+	mu                     sync.Mutex // guards done and the calls of Found and Report
+	done                   []TableResult
 }
 
 func (r *run) all(ctx context.Context) (Result, error) {
-	number, err := r.begin(ctx)
-	if err != nil {
+	if err := r.begin(ctx); err != nil {
 		return Result{}, err
 	}
-	err = r.tables(ctx)
+	err := r.agree(ctx)
+	if err == nil {
+		err = r.tables(ctx)
+	}
 	if err == nil {
 		err = r.lookAgain(ctx)
 	}
 	slices.SortFunc(r.done, func(a, b TableResult) int { return orderNames(a.Table, b.Table) })
-	result := Result{Run: number, Tables: r.done}
+	result := Result{Run: r.number, Tables: r.done}
 	return result, r.end(ctx, &result, err)
 }
 
@@ -141,7 +157,7 @@ func (r *run) tables(ctx context.Context) error {
 
 func (r *run) table(ctx context.Context, p *plan) error {
 	started := time.Now()
-	if p.result.State == "" {
+	if p.result.State == "" && !r.takeOver(p) {
 		if err := r.compareRows(ctx, p); err != nil {
 			if !aboutTable(err) || ctx.Err() != nil {
 				return fmt.Errorf("compare %s: %w", p.result.Table, err)
@@ -153,12 +169,11 @@ func (r *run) table(ctx context.Context, p *plan) error {
 	if p.suspects != nil && p.result.State == "" {
 		return nil // the verdict is still to come
 	}
-	r.finish(p)
-	return nil
+	return r.finish(ctx, p)
 }
 
-// finish gives the verdict on a table.
-func (r *run) finish(p *plan) {
+// finish gives the verdict on a table and records it.
+func (r *run) finish(ctx context.Context, p *plan) error {
 	t := p.result
 	switch {
 	case t.State != "":
@@ -169,6 +184,11 @@ func (r *run) finish(p *plan) {
 	default:
 		t.State = Equal
 	}
+	if r.Ledger != nil {
+		if err := r.Ledger.Record(context.WithoutCancel(ctx), r.entry(p, &t)); err != nil {
+			return err
+		}
+	}
 	r.Log.Debug("table compared", "table", t.Table.String(), "state", string(t.State), "rows", t.SourceRows, "differences", t.Rows())
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,6 +196,7 @@ func (r *run) finish(p *plan) {
 	if r.Report != nil {
 		r.Report(Progress{Table: t.Table, Rows: t.SourceRows, Expected: p.expected, Differences: t.Rows(), Done: true})
 	}
+	return nil
 }
 
 // aboutTable tells errors that one table's rows or structure cause from those that every table would meet.

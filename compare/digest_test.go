@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/waybill-data/waybill"
 )
 
 type summand struct{ place, a, b uint64 }
@@ -110,7 +112,7 @@ func differs(a, b []summand, place uint64) bool {
 
 // BenchmarkDigest is a row of a table like pgbench's.
 func BenchmarkDigest(b *testing.B) {
-	h := &hasher{plan: &plan{ints: true, keyed: true, order: []int{0}}, tell: func(int64) {}}
+	h := &hasher{plan: &plan{ranged: waybill.KindInt, keyed: true, order: []int{0}}, step: tellRows, tell: func(int64) error { return nil }}
 	row := make([]byte, 4*4+4*3+84)
 	row[3] = 4
 	b.ReportAllocs()
@@ -118,6 +120,26 @@ func BenchmarkDigest(b *testing.B) {
 		row[4], row[5], row[6], row[7] = byte(i>>24), byte(i>>16), byte(i>>8), byte(i)
 		if err := h.raw(row); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestPlaces wants the same place of a value whether it was decoded or not, and a range that begins with it.
+func TestPlaces(t *testing.T) {
+	raw := append([]byte{0, 0, 0, 16}, 0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0, 0, 0, 0, 0, 0, 0, 0)
+	v := waybill.UUIDValue("a0eebc99-9c0b-4ef8-0000-000000000000")
+	place, ok := rawPlace(waybill.KindUUID, raw)
+	if !ok || place != placeOf(v) || valueAt(waybill.KindUUID, place) != v {
+		t.Errorf("place %x of %s, undecoded %x, %v; back %s", placeOf(v), v, place, ok, valueAt(waybill.KindUUID, place))
+	}
+	for _, n := range []int64{-1 << 63, -1, 0, 1, 1<<63 - 1} {
+		if v := waybill.IntValue(n); valueAt(waybill.KindInt, placeOf(v)) != v {
+			t.Errorf("place %x of %s", placeOf(v), v)
+		}
+	}
+	for _, row := range [][]byte{nil, {0, 0, 0, 4, 1}, {255, 255, 255, 255}, {0, 0, 0, 3, 1, 2, 3}} {
+		if place, ok := rawPlace(waybill.KindInt, row); ok {
+			t.Errorf("%x has the place %x", row, place)
 		}
 	}
 }

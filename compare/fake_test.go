@@ -3,6 +3,7 @@ package compare_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/waybill-data/waybill"
 )
+
+var errGone = errors.New("the system is gone")
 
 // fake is a view of one table in memory.
 type fake struct {
@@ -22,6 +25,7 @@ type fake struct {
 	rules   waybill.Format // how it encodes rows undecoded; empty: not at all
 	parts   map[string]waybill.Part
 	read    int // rows given, in all
+	budget  int // after so many of them the system is gone; 0: never
 }
 
 func (f *fake) Position() waybill.Position { return f.at }
@@ -76,9 +80,26 @@ func (f *fake) Narrow(s waybill.Slice, p waybill.Part) (waybill.Slice, error) {
 	return s, nil
 }
 
+func (f *fake) Bounds(_ context.Context, s waybill.Slice, column string) (low, high waybill.Value, err error) {
+	low, high = waybill.Null, waybill.Null
+	for _, r := range f.rows {
+		v := r[s.Version.Column(column)]
+		if low.IsNull() || v.Int() < low.Int() {
+			low = v
+		}
+		if high.IsNull() || v.Int() > high.Int() {
+			high = v
+		}
+	}
+	return low, high, nil
+}
+
 func (f *fake) Encoding(*waybill.TableVersion, []int) waybill.Format { return f.rules }
 
 func (f *fake) ReadRaw(_ context.Context, s waybill.Slice, columns []int, row func([]byte) error) error {
+	if f.budget > 0 && f.read > f.budget {
+		return errGone
+	}
 	for _, r := range f.of(s) {
 		var raw []byte
 		for _, c := range columns {
@@ -102,6 +123,10 @@ func (f *fake) ReadRaw(_ context.Context, s waybill.Slice, columns []int, row fu
 // Read uses its memory again for every batch, as a connector does.
 func (f *fake) Read(ctx context.Context, s waybill.Slice) iter.Seq2[waybill.Batch, error] {
 	return func(yield func(waybill.Batch, error) bool) {
+		if f.budget > 0 && f.read > f.budget {
+			yield(waybill.Batch{}, errGone)
+			return
+		}
 		rows := f.rows
 		if s.Range != "" {
 			rows = f.of(s)

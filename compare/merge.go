@@ -31,9 +31,9 @@ type merge struct {
 	strict bool // a difference was met: from here on the order of both streams matters and is checked
 }
 
-// merge merges two ordered slices and adds what it finds to the plan's result.
-func (r *run) merge(ctx context.Context, p *plan, a, b slice) error {
-	source, target := newReader(r.Source, a), newReader(r.Target, b)
+// merge merges two ordered slices, adds what it finds to the plan's result, and returns how many rows there were.
+func (r *run) merge(ctx context.Context, p *plan, a, b slice) (sourceRows, targetRows int64, err error) {
+	source, target := r.newReader(r.Source, a, &r.sourcePace), r.newReader(r.Target, b, &r.targetPace)
 	m := &merge{
 		plan:   p,
 		source: cursor{name: "source", in: source.out, free: source.free},
@@ -45,9 +45,8 @@ func (r *run) merge(ctx context.Context, p *plan, a, b slice) error {
 	g.Go(func() error { return side("source", source.run(ctx)) })
 	g.Go(func() error { return side("target", target.run(ctx)) })
 	g.Go(func() error { return m.run(ctx) })
-	err := g.Wait()
-	p.result.SourceRows, p.result.TargetRows = m.source.rows, m.target.rows
-	return err
+	err = g.Wait()
+	return m.source.rows, m.target.rows, err
 }
 
 func side(name string, err error) error {

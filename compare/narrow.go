@@ -15,21 +15,30 @@ const (
 	partMost  = 4   // one in so many rows
 )
 
-// compareRows finds the rows that differ: by digests first, which prove the equal ones equal in any order, and then by
-// merging what they leave in doubt. A row that differs makes its own cell differ, and a merge cancels out all
-// rows of cells that are equal, so both ways find the same.
-func (r *run) compareRows(ctx context.Context, p *plan) error {
-	if r.Quick {
+// compareRows finds the rows of a table that differ.
+func (r *run) compareRows(ctx context.Context, p *plan) (err error) {
+	switch {
+	case r.Quick:
 		return r.count(ctx, p)
+	case r.PartRows > 0 && p.expected > r.PartRows && p.ranged != 0 && r.narrows():
+		return r.inParts(ctx, p)
 	}
+	p.result.SourceRows, p.result.TargetRows, err = r.sides(ctx, p, p.source, p.target)
+	return err
+}
+
+// sides compares two slices: by digests first, which prove the equal rows equal in any order, and then by
+// merging what they leave in doubt. A row that differs makes its own cell differ, and a merge cancels out all
+// rows of cells that are equal, so both ways find the same. It returns how many rows each has.
+func (r *run) sides(ctx context.Context, p *plan, a, b slice) (sourceRows, targetRows int64, err error) {
 	if p.expected <= r.Direct || len(p.columns) == 0 {
-		return r.merge(ctx, p, p.source, p.target)
+		return r.merge(ctx, p, a, b)
 	}
-	source, target, err := r.scan(ctx, p)
+	source, target, err := r.scan(ctx, p, a, b)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	p.result.SourceRows, p.result.TargetRows = source.rows(), target.rows()
+	sourceRows, targetRows = source.rows(), target.rows()
 	spans := suspects(source, target)
 	var doubtful uint64
 	for _, s := range spans {
@@ -38,34 +47,33 @@ func (r *run) compareRows(ctx context.Context, p *plan) error {
 	r.Log.Debug("digests compared", "table", p.result.Table.String(), "spans", len(spans), "rows", doubtful)
 	switch {
 	case len(spans) == 0:
-		return nil
-	case !p.ints || !r.narrows() || len(spans) > spansMost || doubtful > uint64(max(p.result.SourceRows, p.result.TargetRows))/partMost:
-		return r.merge(ctx, p, p.source, p.target)
+	case p.ranged == 0 || !r.narrows() || len(spans) > spansMost || doubtful > uint64(max(sourceRows, targetRows))/partMost:
+		_, _, err = r.merge(ctx, p, a, b)
+	default:
+		err = r.narrow(ctx, p, a, b, spans)
 	}
-	return r.narrow(ctx, p, spans)
+	return sourceRows, targetRows, err
 }
 
 // narrow merges the rows of the spans only.
-func (r *run) narrow(ctx context.Context, p *plan, spans []span) error {
-	sourceRows, targetRows := p.result.SourceRows, p.result.TargetRows
+func (r *run) narrow(ctx context.Context, p *plan, a, b slice, spans []span) error {
 	for some := range slices.Chunk(spans, spansOnce) {
 		part := waybill.Part{Column: p.columns[p.order[0]]}
 		for _, s := range some {
-			part.Ranges = append(part.Ranges, rangeOf(s))
+			part.Ranges = append(part.Ranges, rangeOf(p.ranged, s))
 		}
-		a, b := p.source, p.target
+		source, target := a, b
 		var err error
-		if a.Slice, err = narrowed(r.Source, a.Slice, part); err != nil {
+		if source.Slice, err = narrowed(r.Source, a.Slice, part); err != nil {
 			return err
 		}
-		if b.Slice, err = narrowed(r.Target, b.Slice, part); err != nil {
+		if target.Slice, err = narrowed(r.Target, b.Slice, part); err != nil {
 			return err
 		}
-		if err := r.merge(ctx, p, a, b); err != nil {
+		if _, _, err := r.merge(ctx, p, source, target); err != nil {
 			return err
 		}
 	}
-	p.result.SourceRows, p.result.TargetRows = sourceRows, targetRows
 	return nil
 }
 
@@ -73,12 +81,4 @@ func (r *run) narrows() bool {
 	_, source := r.Source.(waybill.Narrower)
 	_, target := r.Target.(waybill.Narrower)
 	return source && target
-}
-
-func rangeOf(s span) waybill.Range {
-	r := waybill.Range{From: waybill.IntValue(intAt(s.first))}
-	if s.last != ^uint64(0) {
-		r.To = waybill.IntValue(intAt(s.last + 1))
-	}
-	return r
 }

@@ -21,9 +21,10 @@ type plan struct {
 	columns        []string // compared, in this order at both sides
 	order          []int    // indexes into columns that the rows come ordered by
 	keyed          bool
-	ints           bool // the first of them is an integer and never NULL, so that ranges of it can be read
+	ranged         waybill.Kind // of the first of them, if ranges of it can be read: it is never NULL; else 0
 	expected       int64
 	suspects       *spill.Log   // places that differed when they were read last; nil: none yet
+	proof          *finding     // of the run that was resumed
 	scanned        atomic.Int64 // rows of the source that were digested
 }
 
@@ -142,7 +143,9 @@ func (p *plan) match(source, target *waybill.TableVersion) error {
 		return &waybill.Error{Op: "pair rows of ", Table: p.result.Table, Fault: waybill.Drift, Hint: "leave one column without a rule, and give it one type at both sides",
 			Err: errors.New("the table has no key, and no column is compared as it is, so nothing orders its rows")}
 	}
-	p.ints = p.keyed && integer(source, p.source.columns[p.order[0]]) && integer(target, p.target.columns[p.order[0]])
+	if p.keyed {
+		p.ranged = rangedBy(source.Columns[p.source.columns[p.order[0]]], target.Columns[p.target.columns[p.order[0]]])
+	}
 	return nil
 }
 
@@ -207,10 +210,6 @@ func (p *plan) unordered(i int, rule Rule, source, target *waybill.TableVersion)
 	err.Hint = "leave the key without a rule"
 	err.Err = fmt.Errorf("column %s orders the rows, so it cannot have the rule %s", p.columns[i], rule)
 	return err
-}
-
-func integer(v *waybill.TableVersion, column int) bool {
-	return v.Columns[column].Type.Kind == waybill.KindInt && v.Columns[column].NotNull
 }
 
 // ruled reports whether values are changed before they are compared.

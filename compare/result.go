@@ -32,22 +32,24 @@ type Result struct {
 
 // TableResult is what was found in one table.
 type TableResult struct {
-	Table      waybill.TableName `json:"table"`
-	State      State             `json:"state"`
-	Key        []string          `json:"key,omitzero"` // rows were paired by; empty: compared as a bag
-	SourceRows int64             `json:"source_rows"`
-	TargetRows int64             `json:"target_rows"`
-	Missing    int64             `json:"missing"`            // rows of the source that the target has not
-	Extra      int64             `json:"extra"`              // rows of the target that the source has not
-	Changed    int64             `json:"changed"`            // rows with equal key and other values
-	InFlight   int64             `json:"in_flight,omitzero"` // suspects that did not stand still
-	Gone       int64             `json:"gone,omitzero"`      // suspects that were equal when they were read again
-	Structure  []string          `json:"structure,omitzero"`
-	Notes      []string          `json:"notes,omitzero"`    // differences of structure that do not bear on the rows
-	Part       string            `json:"part,omitzero"`     // what of the table was compared; empty: all of it
-	Rules      []string          `json:"rules,omitzero"`    // of columns that were not compared by identity
-	LeftOut    []string          `json:"left_out,omitzero"` // columns of both sides that were not compared
-	Cause      string            `json:"cause,omitzero"`    // of Refused
+	Table        waybill.TableName `json:"table"`
+	State        State             `json:"state"`
+	Key          []string          `json:"key,omitzero"` // rows were paired by; empty: compared as a bag
+	SourceRows   int64             `json:"source_rows"`
+	TargetRows   int64             `json:"target_rows"`
+	Missing      int64             `json:"missing"`            // rows of the source that the target has not
+	Extra        int64             `json:"extra"`              // rows of the target that the source has not
+	Changed      int64             `json:"changed"`            // rows with equal key and other values
+	InFlight     int64             `json:"in_flight,omitzero"` // suspects that did not stand still
+	Gone         int64             `json:"gone,omitzero"`      // suspects that were equal when they were read again
+	Structure    []string          `json:"structure,omitzero"`
+	Notes        []string          `json:"notes,omitzero"`          // differences of structure that do not bear on the rows
+	FromRun      int64             `json:"from_run,omitzero"`       // proved by that run, as of its moment
+	PartsFromRun int               `json:"parts_from_run,omitzero"` // so many parts were proved by the run that was resumed
+	Part         string            `json:"part,omitzero"`           // what of the table was compared; empty: all of it
+	Rules        []string          `json:"rules,omitzero"`          // of columns that were not compared by identity
+	LeftOut      []string          `json:"left_out,omitzero"`       // columns of both sides that were not compared
+	Cause        string            `json:"cause,omitzero"`          // of Refused
 	// Differences holds the first of them; the counts are of all.
 	Differences []Difference  `json:"differences,omitzero"`
 	Took        time.Duration `json:"took_ns"`

@@ -19,7 +19,7 @@ const (
 )
 
 // scan digests both sides of a plan, each in slices of any order, both at the same time.
-func (r *run) scan(ctx context.Context, p *plan) (source, target *digest, err error) {
+func (r *run) scan(ctx context.Context, p *plan, a, b slice) (source, target *digest, err error) {
 	source, target = new(digest), new(digest)
 	raw, err := rawColumns(r.Source, r.Target, p)
 	if err != nil {
@@ -32,12 +32,12 @@ func (r *run) scan(ctx context.Context, p *plan) (source, target *digest, err er
 		slice *slice
 		sum   *digest
 		turns chan struct{}
-		told  bool
-	}{{"source", r.Source, &p.source, source, r.sourceTurns, true}, {"target", r.Target, &p.target, target, r.targetTurns, false}} {
+		pace  *pace
+	}{{"source", r.Source, &a, source, r.sourceTurns, &r.sourcePace}, {"target", r.Target, &b, target, r.targetTurns, &r.targetPace}} {
 		if s.slice.empty {
 			continue
 		}
-		sc := &scanner{run: r, plan: p, view: s.view, side: s.slice, raw: raw != nil, turns: s.turns, told: s.told, sum: s.sum}
+		sc := &scanner{run: r, plan: p, view: s.view, side: s.slice, raw: raw != nil, turns: s.turns, pace: s.pace, sum: s.sum}
 		for _, c := range raw {
 			sc.columns = append(sc.columns, s.slice.columns[c])
 		}
@@ -85,7 +85,7 @@ type scanner struct {
 	raw     bool
 	columns []int // of the side's version, for raw reading
 	turns   chan struct{}
-	told    bool // its rows are the progress
+	pace    *pace
 
 	mu  sync.Mutex // guards sum
 	sum *digest
@@ -123,7 +123,7 @@ func (s *scanner) slices(ctx context.Context) ([]waybill.Slice, error) {
 
 // one digests a slice into sums of its own and adds them to the side's.
 func (s *scanner) one(ctx context.Context, c waybill.Slice) error {
-	h := &hasher{plan: s.plan, seed: s.seed, tell: func(rows int64) { s.tell(rows) }}
+	h := &hasher{plan: s.plan, seed: s.seed, step: s.pace.step(), tell: func(rows int64) error { return s.tell(ctx, rows) }}
 	var err error
 	if s.raw {
 		err = s.view.(waybill.RawReader).ReadRaw(ctx, c, s.columns, h.raw)
@@ -133,17 +133,21 @@ func (s *scanner) one(ctx context.Context, c waybill.Slice) error {
 	if err != nil {
 		return err
 	}
-	s.tell(h.rows % tellRows)
+	if err := s.tell(ctx, h.rows%h.step); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sum.merge(&h.digest)
 	return nil
 }
 
-func (s *scanner) tell(rows int64) {
-	if s.told {
+// tell reports the source's rows, and waits where they come too fast.
+func (s *scanner) tell(ctx context.Context, rows int64) error {
+	if s.pace == &s.sourcePace {
 		s.report(Progress{Table: s.plan.result.Table, Rows: s.plan.scanned.Add(rows), Expected: s.plan.expected})
 	}
+	return s.pace.wait(ctx, rows)
 }
 
 func (s *scanner) values(ctx context.Context, c waybill.Slice, h *hasher) error {
@@ -157,7 +161,9 @@ func (s *scanner) values(ctx context.Context, c waybill.Slice, h *hasher) error 
 			return err
 		}
 		for i := range rows.rows {
-			h.value(rows.row(i))
+			if err := h.value(rows.row(i)); err != nil {
+				return err
+			}
 		}
 	}
 	return ctx.Err()
@@ -169,7 +175,8 @@ type hasher struct {
 	plan   *plan
 	seed   uint64
 	rows   int64
-	tell   func(rows int64)
+	step   int64 // rows between two calls of tell
+	tell   func(rows int64) error
 	buffer []byte
 }
 
@@ -177,27 +184,25 @@ func (h *hasher) raw(row []byte) error {
 	sum := xxh3.Hash128Seed(row, h.seed)
 	place := sum.Lo
 	switch {
-	case h.plan.ints:
-		n, ok := rawInt(row)
-		if !ok {
+	case h.plan.ranged != 0:
+		var ok bool
+		if place, ok = rawPlace(h.plan.ranged, row); !ok {
 			return &waybill.Error{Op: "read ", Table: h.plan.result.Table, Fault: waybill.Bug,
-				Err: fmt.Errorf("the key is no integer: %x", row[:min(len(row), 12)])}
+				Err: fmt.Errorf("the key is no %s: %x", h.plan.ranged, row[:min(len(row), 20)])}
 		}
-		place = placeOf(n)
 	case h.plan.keyed:
 		place = xxh3.HashSeed(row[:prefix(row, len(h.plan.order))], h.seed)
 	}
-	h.count(place, sum)
-	return nil
+	return h.count(place, sum)
 }
 
-func (h *hasher) value(row waybill.Row) {
+func (h *hasher) value(row waybill.Row) error {
 	h.buffer = encode(h.buffer[:0], row)
 	sum := xxh3.Hash128Seed(h.buffer, h.seed)
 	place := sum.Lo
 	switch {
-	case h.plan.ints:
-		place = placeOf(row[h.plan.order[0]].Int())
+	case h.plan.ranged != 0:
+		place = placeOf(row[h.plan.order[0]])
 	case h.plan.keyed:
 		h.buffer = h.buffer[:0]
 		for _, c := range h.plan.order {
@@ -205,37 +210,15 @@ func (h *hasher) value(row waybill.Row) {
 		}
 		place = xxh3.HashSeed(h.buffer, h.seed)
 	}
-	h.count(place, sum)
+	return h.count(place, sum)
 }
 
-func (h *hasher) count(place uint64, sum xxh3.Uint128) {
+func (h *hasher) count(place uint64, sum xxh3.Uint128) error {
 	h.add(place, sum.Hi, sum.Lo)
-	if h.rows++; h.rows%tellRows == 0 {
-		h.tell(tellRows)
+	if h.rows++; h.rows%h.step != 0 {
+		return nil
 	}
-}
-
-// placeOf keeps the order of signed numbers.
-func placeOf(n int64) uint64 { return uint64(n) ^ 1<<63 }
-
-// intAt is the reverse of placeOf.
-func intAt(place uint64) int64 { return int64(place ^ 1<<63) }
-
-// rawInt reads the integer that an undecoded row begins with.
-func rawInt(row []byte) (int64, bool) {
-	if len(row) < 4 {
-		return 0, false
-	}
-	size, value := binary.BigEndian.Uint32(row), row[4:]
-	switch {
-	case size == 4 && len(value) >= 4:
-		return int64(int32(binary.BigEndian.Uint32(value))), true
-	case size == 8 && len(value) >= 8:
-		return int64(binary.BigEndian.Uint64(value)), true
-	case size == 2 && len(value) >= 2:
-		return int64(int16(binary.BigEndian.Uint16(value))), true
-	}
-	return 0, false
+	return h.tell(h.step)
 }
 
 // prefix returns how many bytes the first n fields of an undecoded row take.

@@ -65,10 +65,14 @@ func (m *meter) comparator(ctx context.Context, differences int) error {
 	return nil
 }
 
-// waybill names the rows that differ and the columns.
+// waybill names the rows that differ and the columns. Like the others it looks once.
 func (m *meter) waybill(ctx context.Context, differences int) error {
+	return m.compare(ctx, differences, "0")
+}
+
+func (m *meter) compare(ctx context.Context, differences int, settle string) error {
 	cmd := exec.CommandContext(ctx, m.stage.Program, "compare", "run", "--source", "source", "--target", "target",
-		"--tables", "public."+table, "-o", "json", "-c", m.config)
+		"--tables", "public."+table, "-o", "json", "--settle", settle, "-c", m.config)
 	text, err := cmd.Output()
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		m.peak = max(m.peak, float64(usage.Maxrss)/1024)

@@ -32,9 +32,11 @@ type comparing struct {
 	file           string
 	wait           time.Duration
 	closed         bool
+	of             string // the link
 	settle         time.Duration
 	looks          int
 	narrowing
+	sparing
 }
 
 func (a *app) compareRunCommand() *cobra.Command {
@@ -59,7 +61,7 @@ again after --settle, until both sides stand still there: what is equal then was
 			if err := waybill.Selection(q.tables).Check(); err != nil {
 				return usage(err)
 			}
-			if err := q.into(&compare.Options{}, time.Now()); err != nil {
+			if err := q.narrowing.into(&compare.Options{}, time.Now()); err != nil {
 				return usage(err)
 			}
 			return a.withLedger(c.Context(), true, func(l *ledger.Ledger) error {
@@ -72,6 +74,7 @@ again after --settle, until both sides stand still there: what is equal then was
 	}
 	flags := c.Flags()
 	q.narrowing.flags(flags)
+	q.sparing.flags(flags)
 	flags.StringVar(&q.source, "source", "", "endpoint to take for right, instead of a link's")
 	flags.StringVar(&q.target, "target", "", "endpoint to compare with it")
 	flags.StringArrayVar(&q.tables, "tables", nil, `only these, as in "public.*" or "!public.log*"; may be repeated`)
@@ -134,6 +137,7 @@ func openView(ctx context.Context, kind *waybill.Connector, e waybill.Endpoint, 
 
 // link compares both sides of a link.
 func (q *comparing) link(ctx context.Context, l *ledger.Ledger, name string) (err error) {
+	q.of = name
 	r, err := q.app.route(name)
 	if err != nil {
 		return err
@@ -171,12 +175,18 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 	shown := q.app.newCompareProgress()
 	o.Workers, o.Keep, o.Ledger, o.Found, o.Report = q.workers, q.keep, l, found, shown.report
 	o.Log = slog.New(q.app.handler(shown.writer()))
-	if err := q.into(&o, time.Now()); err != nil {
+	if err := q.narrowing.into(&o, time.Now()); err != nil {
 		return usage(err)
+	}
+	if err := q.sparing.into(ctx, l, &o, q.of); err != nil {
+		return err
 	}
 	result, err := compare.Run(ctx, o)
 	shown.close()
 	if err != nil {
+		if result.Run != 0 {
+			fmt.Fprintf(q.app.err, "run %d was interrupted: the same command with --resume %d goes on after what it has proved equal\n", result.Run, result.Run)
+		}
 		return err
 	}
 	if err := q.app.alarm(ctx, l, o.Name, result.Run, unequal(&result), result.Differences()); err != nil {

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/compare"
+	"github.com/waybill-data/waybill/ledger"
 )
 
 // narrowing is what a person says of what is compared and how.
@@ -108,4 +111,81 @@ func moment(text string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is no time: want 2026-11-20, 2026-11-20T15:04:05Z or 36h", text)
+}
+
+// sparing is what a person says of how a comparison goes about.
+type sparing struct {
+	rate, partRows, resume int64
+	maxDelay               time.Duration
+}
+
+func (s *sparing) flags(f *pflag.FlagSet) {
+	f.Int64Var(&s.rate, "rate", 0, "rows read a second at each side at most; 0: as many as come")
+	f.DurationVar(&s.maxDelay, "max-delay", 0, "of a running link, read on only while its delay is below this; 0: always")
+	f.Int64Var(&s.partRows, "part-rows", 0, "prove tables of more rows, with an integer or UUID key, in ranges of it of about so many rows, so that --resume goes on there; 0: each table as a whole")
+	f.Int64Var(&s.resume, "resume", 0, "go on where this run was interrupted: what it proved equal is taken over as of then")
+}
+
+// into puts it into the options of a comparison; link is empty where there is none.
+func (s *sparing) into(ctx context.Context, l *ledger.Ledger, o *compare.Options, link string) error {
+	o.Rate, o.PartRows = s.rate, s.partRows
+	if s.maxDelay > 0 {
+		if link == "" {
+			return usage(errors.New("--max-delay goes with a link"))
+		}
+		o.Hold = (&lagging{ledger: l, link: link, limit: s.maxDelay}).wait
+	}
+	if s.resume == 0 {
+		return nil
+	}
+	run, err := l.Run(ctx, s.resume)
+	if err != nil {
+		return err
+	}
+	if run.Kind != "compare" || run.Name != o.Name {
+		return usage(fmt.Errorf("run %d is no comparison of %s", s.resume, o.Name))
+	}
+	entries, err := l.Entries(ctx, ledger.EntryFilter{Run: s.resume})
+	if err != nil {
+		return err
+	}
+	o.Resumed = compare.Resume(s.resume)
+	for _, e := range entries {
+		if err := o.Resumed.Add(e.Kind, e.Table, e.Detail); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lagging holds readers up while a link is late.
+type lagging struct {
+	ledger *ledger.Ledger
+	link   string
+	limit  time.Duration
+	mu     sync.Mutex
+	seen   time.Time
+}
+
+// wait returns once the link's delay is below the limit. One reader looks, at most once a second; the others
+// wait for it.
+func (g *lagging) wait(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for time.Since(g.seen) > time.Second {
+		status, err := statusOf(ctx, g.ledger, g.link)
+		if err != nil {
+			return err
+		}
+		if now := time.Now(); !alive(status, now) || status.State != "streaming" || status.Delay < g.limit.Seconds() {
+			g.seen = now
+			return nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }

@@ -49,6 +49,12 @@ func termsOf(t *compare.TableResult) []string {
 	if t.Gone > 0 {
 		lines = append(lines, grouped(t.Gone)+" places differed at first and are equal now: changes were in flight")
 	}
+	if t.FromRun != 0 {
+		lines = append(lines, fmt.Sprintf("proved by run %d, as of then", t.FromRun))
+	}
+	if t.PartsFromRun != 0 {
+		lines = append(lines, fmt.Sprintf("%d parts were proved by the run that was resumed, as of then", t.PartsFromRun))
+	}
 	if t.Part != "" {
 		lines = append(lines, "only "+t.Part)
 	}

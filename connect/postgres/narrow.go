@@ -68,6 +68,36 @@ func constant(v waybill.Value) string {
 	return quoteLiteral(text)
 }
 
+// Bounds asks the server for them; a UUID has no least one before version 18, so there they are in order.
+func (w *view) Bounds(ctx context.Context, s waybill.Slice, column string) (low, high waybill.Value, err error) {
+	if err := w.pin(ctx, s.Version.Table); err != nil {
+		return low, high, err
+	}
+	at := s.Version.Column(column)
+	if at < 0 {
+		return low, high, &waybill.Error{Op: "find bounds of", Table: s.Version.Table, Fault: waybill.Drift, Err: fmt.Errorf("there is no column %q", column)}
+	}
+	s.Ordered = false
+	sql, err := selectSlice(s, []int{at})
+	if err != nil {
+		return low, high, err
+	}
+	for order, to := range map[string]*waybill.Value{"": &low, " DESC": &high} {
+		*to = waybill.Null
+		rows, err := w.readers.query(ctx, "SELECT * FROM ("+sql+") AS bounded WHERE "+quoteName(column)+" IS NOT NULL ORDER BY 1"+order+" LIMIT 1")
+		if err != nil {
+			return low, high, classify("find bounds of", s.Version.Table, err)
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		if *to, err = decodeText(s.Version.Columns[at].Type.Kind, string(rows[0][0])); err != nil {
+			return low, high, err
+		}
+	}
+	return low, high, nil
+}
+
 // Count counts the rows of a slice.
 func (w *view) Count(ctx context.Context, s waybill.Slice) (int64, error) {
 	if err := w.pin(ctx, s.Version.Table); err != nil {
