@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type Options struct {
 	// Moment says in words how the moments of the two views relate, for the record.
 	Moment  string
 	Workers int // tables compared at once, and readers at each side; 0: 4
+	Readers int // of one table at each side; 0: Workers, or one where this machine has fewer than four cores
 	Keep    int // differences kept in the result per table; 0: 100
 	// Direct is up to how many expected rows a table is merged at once, without digests before; 0: 50,000;
 	// negative: no table is.
@@ -77,11 +79,28 @@ type Progress struct {
 // compared is [Refused] in the result and the others go on; an error that is not about one table ends the
 // run, and the result then holds the tables that were finished.
 func Run(ctx context.Context, o Options) (Result, error) {
+	o.defaults()
+	r := &run{Options: o, started: time.Now(), seed: rand.Uint64(),
+		sourceTurns: make(chan struct{}, o.Workers), targetTurns: make(chan struct{}, o.Workers),
+		sourcePace: pace{rate: o.Rate, hold: o.Hold}, targetPace: pace{rate: o.Rate, hold: o.Hold}}
+	result, err := r.all(ctx)
+	result.Source, result.Target, result.Moment = o.Source.Position(), o.Target.Position(), o.Moment
+	result.Took = time.Since(r.started)
+	return result, err
+}
+
+func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Workers <= 0 {
 		o.Workers = 4
+	}
+	if o.Readers <= 0 {
+		o.Readers = o.Workers
+		if runtime.GOMAXPROCS(0) < 4 {
+			o.Readers = 1
+		}
 	}
 	if o.Keep <= 0 {
 		o.Keep = 100
@@ -95,13 +114,6 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Direct == 0 {
 		o.Direct = 50_000
 	}
-	r := &run{Options: o, started: time.Now(), seed: rand.Uint64(),
-		sourceTurns: make(chan struct{}, o.Workers), targetTurns: make(chan struct{}, o.Workers),
-		sourcePace: pace{rate: o.Rate, hold: o.Hold}, targetPace: pace{rate: o.Rate, hold: o.Hold}}
-	result, err := r.all(ctx)
-	result.Source, result.Target, result.Moment = o.Source.Position(), o.Target.Position(), o.Moment
-	result.Took = time.Since(r.started)
-	return result, err
 }
 
 type run struct {

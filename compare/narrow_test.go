@@ -37,7 +37,7 @@ func TestNarrow(t *testing.T) {
 		dbtest.Exec(t, from, fmt.Sprintf("DELETE FROM %s WHERE v = 'row 8888'", name))
 	}
 	for _, parts := range []int64{0, 3000} {
-		for _, got := range run(t, from, to, compare.Options{PartRows: parts}).Tables {
+		for _, got := range run(t, from, to, compare.Options{PartRows: parts, Readers: 3}).Tables {
 			if got.Missing != 3 || got.Extra != 1 || got.Changed != 3 || got.SourceRows != 9999 || got.TargetRows != 9997 {
 				t.Errorf("parts of %d rows: %+v, want 3 missing, 1 extra, 3 changed", parts, got)
 			}

@@ -105,12 +105,13 @@ func harm(t *rapid.T, rows []waybill.Row, value *rapid.Generator[waybill.Value])
 // bothWays compares by a merge alone, by digests of values, and by digests of what was not decoded.
 func bothWays(t *rapid.T, source, target *fake) compare.TableResult {
 	var results []compare.TableResult
+	readers := rapid.IntRange(1, 3).Draw(t, "readers")
 	for _, way := range []struct {
 		direct   int64
 		encoding waybill.Format
 	}{{1 << 40, ""}, {-1, ""}, {-1, "raw"}} {
 		source.rules, target.rules = way.encoding, way.encoding
-		result, err := compare.Run(context.Background(), compare.Options{Source: source, Target: target, Direct: way.direct})
+		result, err := compare.Run(context.Background(), compare.Options{Source: source, Target: target, Direct: way.direct, Readers: readers})
 		if err != nil {
 			t.Fatal(err)
 		}

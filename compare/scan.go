@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	sliceRows = 2_000_000 // read by one reader of a side at a time
+	sliceRows = 2_000_000 // read by one of several readers at a time, at most
 	tellRows  = 100_000   // between two reports of progress
 )
 
@@ -111,14 +111,18 @@ func (s *scanner) all(ctx context.Context) error {
 	return g.Wait()
 }
 
-// slices cuts the table. Of a part of it there is one slice, so that an index can serve it.
+// slices cuts the table for several readers: a whole one costs the server a little less. Of a part of it there is one slice, so that an index can serve it.
 func (s *scanner) slices(ctx context.Context) ([]waybill.Slice, error) {
 	if s.side.part.Column != "" || s.side.part.Where != "" {
 		one := s.side.Slice
 		one.Ordered = false
 		return []waybill.Slice{one}, nil
 	}
-	return s.view.Slices(ctx, s.side.Version, sliceRows)
+	rows := 0
+	if s.Readers > 1 {
+		rows = int(min(sliceRows, s.side.Rows/int64(2*s.Readers)+1))
+	}
+	return s.view.Slices(ctx, s.side.Version, rows)
 }
 
 // one digests a slice into sums of its own and adds them to the side's.
