@@ -13,6 +13,14 @@ type RawReader interface {
 	ReadRaw(ctx context.Context, s Slice, columns []int, row func(raw []byte) error) error
 }
 
+// Locator is a RawReader that can tell where a row lies and read it there again.
+type Locator interface {
+	// ReadLocated is ReadRaw with where each row lies, which is valid during the call, too.
+	ReadLocated(ctx context.Context, s Slice, columns []int, row func(raw, at []byte) error) error
+	// Located returns the rows of a slice that lie where ReadLocated said; false where the table has no such places.
+	Located(s Slice, at [][]byte) (Slice, bool)
+}
+
 // Part says which rows of a table are meant. The zero Part is all of them.
 type Part struct {
 	Column string  // its ranges are meant; NULL is in none of them

@@ -45,12 +45,17 @@ func (r *run) sides(ctx context.Context, p *plan, a, b slice) (sourceRows, targe
 		doubtful += s.rows
 	}
 	r.Log.Debug("digests compared", "table", p.result.Table.String(), "spans", len(spans), "rows", doubtful)
+	done := len(spans) == 0
+	few := doubtful <= uint64(max(sourceRows, targetRows))/partMost && len(spans) <= spansMost
 	switch {
-	case len(spans) == 0:
-	case p.ranged == 0 || !r.narrows() || len(spans) > spansMost || doubtful > uint64(max(sourceRows, targetRows))/partMost:
+	case done || !few:
+	case p.ranged != 0 && r.narrows():
+		done, err = true, r.narrow(ctx, p, a, b, spans)
+	case doubtful <= locateMost:
+		done, err = r.locate(ctx, p, a, b, spans)
+	}
+	if !done && err == nil {
 		_, _, err = r.merge(ctx, p, a, b)
-	default:
-		err = r.narrow(ctx, p, a, b, spans)
 	}
 	return sourceRows, targetRows, err
 }

@@ -19,10 +19,15 @@ func TestNarrow(t *testing.T) {
 		"uuid":   {"id", "id uuid", fmt.Sprintf(uuid, "g")},
 		"pair":   {"id, kind", "id int, kind text", "g / 3, 'k' || g % 3"},
 		"parted": {"id", "id int", "g"},
+		"text":   {"id", "id text", "'key ' || g"},
+		"bag":    {"", "id int", "g % 100"},
 	}
 	for name, table := range tables {
 		for i, url := range []string{from, to} {
 			create := fmt.Sprintf("CREATE TABLE %s (%s, v text, n numeric, PRIMARY KEY (%s))", name, table.columns, table.key)
+			if name == "bag" {
+				create = "CREATE TABLE bag (id int, v text, n numeric)"
+			}
 			if name == "parted" {
 				create += " PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF parted FOR VALUES FROM (0) TO (3000); CREATE TABLE p2 PARTITION OF parted DEFAULT"
 			}
@@ -38,6 +43,9 @@ func TestNarrow(t *testing.T) {
 	}
 	for _, parts := range []int64{0, 3000} {
 		for _, got := range run(t, from, to, compare.Options{PartRows: parts, Readers: 3}).Tables {
+			if got.Table.Name == "bag" { // a changed row is one missing and one extra
+				got.Missing, got.Extra, got.Changed = got.Missing-3, got.Extra-3, 3
+			}
 			if got.Missing != 3 || got.Extra != 1 || got.Changed != 3 || got.SourceRows != 9999 || got.TargetRows != 9997 {
 				t.Errorf("parts of %d rows: %+v, want 3 missing, 1 extra, 3 changed", parts, got)
 			}

@@ -25,25 +25,22 @@ func (r *run) scan(ctx context.Context, p *plan, a, b slice) (source, target *di
 	if err != nil {
 		return nil, nil, err
 	}
+	one, other := r.scanners(p, a, b, raw)
+	one.sum, other.sum = source, target
 	g, ctx := errgroup.WithContext(ctx)
-	for _, s := range []struct {
-		name  string
-		view  waybill.View
-		slice *slice
-		sum   *digest
-		turns chan struct{}
-		pace  *pace
-	}{{"source", r.Source, &a, source, r.sourceTurns, &r.sourcePace}, {"target", r.Target, &b, target, r.targetTurns, &r.targetPace}} {
-		if s.slice.empty {
-			continue
-		}
-		sc := &scanner{run: r, plan: p, view: s.view, side: s.slice, raw: raw != nil, turns: s.turns, pace: s.pace, sum: s.sum}
-		for _, c := range raw {
-			sc.columns = append(sc.columns, s.slice.columns[c])
-		}
-		g.Go(func() error { return side(s.name, sc.all(ctx)) })
-	}
+	g.Go(func() error { return side("source", one.all(ctx, one.one)) })
+	g.Go(func() error { return side("target", other.all(ctx, other.one)) })
 	return source, target, g.Wait()
+}
+
+// scanners returns who reads the two sides; raw is what rawColumns gave.
+func (r *run) scanners(p *plan, a, b slice, raw []int) (source, target *scanner) {
+	source = &scanner{run: r, plan: p, view: r.Source, side: &a, raw: raw != nil, turns: r.sourceTurns, pace: &r.sourcePace}
+	target = &scanner{run: r, plan: p, view: r.Target, side: &b, raw: raw != nil, turns: r.targetTurns, pace: &r.targetPace}
+	for _, c := range raw {
+		source.columns, target.columns = append(source.columns, a.columns[c]), append(target.columns, b.columns[c])
+	}
+	return source, target
 }
 
 // rawColumns returns the compared columns in the order they are read in undecoded, the key first, or nil
@@ -87,11 +84,16 @@ type scanner struct {
 	turns   chan struct{}
 	pace    *pace
 
-	mu  sync.Mutex // guards sum
+	mu  sync.Mutex // guards what follows
 	sum *digest
+	at  [][]byte // where suspects lie
 }
 
-func (s *scanner) all(ctx context.Context) error {
+// all has the side read slice by slice.
+func (s *scanner) all(ctx context.Context, one func(context.Context, waybill.Slice) error) error {
+	if s.side.empty {
+		return nil
+	}
 	cut, err := s.slices(ctx)
 	if err != nil {
 		return err
@@ -105,7 +107,7 @@ func (s *scanner) all(ctx context.Context) error {
 		}
 		g.Go(func() error {
 			defer func() { <-s.turns }()
-			return s.one(reading, c)
+			return one(reading, c)
 		})
 	}
 	return g.Wait()
@@ -186,18 +188,26 @@ type hasher struct {
 
 func (h *hasher) raw(row []byte) error {
 	sum := xxh3.Hash128Seed(row, h.seed)
-	place := sum.Lo
-	switch {
-	case h.plan.ranged != 0:
-		var ok bool
-		if place, ok = rawPlace(h.plan.ranged, row); !ok {
-			return &waybill.Error{Op: "read ", Table: h.plan.result.Table, Fault: waybill.Bug,
-				Err: fmt.Errorf("the key is no %s: %x", h.plan.ranged, row[:min(len(row), 20)])}
-		}
-	case h.plan.keyed:
-		place = xxh3.HashSeed(row[:prefix(row, len(h.plan.order))], h.seed)
+	place, err := h.place(row, sum)
+	if err != nil {
+		return err
 	}
 	return h.count(place, sum)
+}
+
+func (h *hasher) place(row []byte, sum xxh3.Uint128) (uint64, error) {
+	switch {
+	case h.plan.ranged != 0:
+		place, ok := rawPlace(h.plan.ranged, row)
+		if !ok {
+			return 0, &waybill.Error{Op: "read ", Table: h.plan.result.Table, Fault: waybill.Bug,
+				Err: fmt.Errorf("the key is no %s: %x", h.plan.ranged, row[:min(len(row), 20)])}
+		}
+		return place, nil
+	case h.plan.keyed:
+		return xxh3.HashSeed(row[:prefix(row, len(h.plan.order))], h.seed), nil
+	}
+	return sum.Lo, nil
 }
 
 func (h *hasher) value(row waybill.Row) error {

@@ -54,6 +54,56 @@ func (w *view) readRaw(ctx context.Context, s waybill.Slice, columns []int, row 
 	return w.copyOut(ctx, sql, func(c *rawCopy) error { return c.eachRow(len(columns), row) })
 }
 
+// tidSize is how many bytes the place of a row takes: block and line.
+const tidSize = 4 + 2
+
+// ReadLocated reads the row's ctid too, as the last column.
+func (w *view) ReadLocated(ctx context.Context, s waybill.Slice, columns []int, row func(raw, at []byte) error) error {
+	err := w.readLocated(ctx, s, columns, row)
+	if err != nil {
+		return classify("read", s.Version.Table, contextCause(ctx, err))
+	}
+	return nil
+}
+
+func (w *view) readLocated(ctx context.Context, s waybill.Slice, columns []int, row func(raw, at []byte) error) error {
+	if err := w.pin(ctx, s.Version.Table); err != nil {
+		return err
+	}
+	sql, err := selectList(s, columnList(s.Version, columns)+", ctid")
+	if err != nil {
+		return err
+	}
+	return w.copyOut(ctx, "COPY ("+sql+") TO STDOUT (FORMAT binary)", func(c *rawCopy) error {
+		return c.eachRow(len(columns)+1, func(raw []byte) error {
+			end := len(raw) - tidSize - 4
+			if end < 0 || binary.BigEndian.Uint32(raw[end:]) != tidSize {
+				return fmt.Errorf("binary copy: a row has no place: %x", raw[max(end, 0):])
+			}
+			return row(raw[:end], raw[end+4:])
+		})
+	})
+}
+
+// Located reads by ctid, which is unique within one table but not over partitions.
+func (w *view) Located(s waybill.Slice, at [][]byte) (waybill.Slice, bool) {
+	c, err := parseRange(s.Range)
+	if err != nil || s.Version.Partitions != nil {
+		return s, false
+	}
+	places := make([]string, len(at))
+	for i, tid := range at {
+		places[i] = fmt.Sprintf(`"(%d,%d)"`, binary.BigEndian.Uint32(tid), binary.BigEndian.Uint16(tid[4:]))
+	}
+	where := "ctid = ANY ('{" + strings.Join(places, ",") + "}'::tid[])"
+	if c.where != "" {
+		where = c.where + " AND " + where
+	}
+	c.where = where
+	s.Range, s.Rows = c.String(), int64(len(at))
+	return s, true
+}
+
 func rawStatement(s waybill.Slice, columns []int) (string, error) {
 	const end = " TO STDOUT (FORMAT binary)"
 	computed := slices.ContainsFunc(columns, func(c int) bool { return !s.Version.Columns[c].Writable() })

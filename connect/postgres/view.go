@@ -37,6 +37,7 @@ var (
 	_ waybill.Sequencer = (*view)(nil)
 	_ waybill.RawReader = (*view)(nil)
 	_ waybill.Narrower  = (*view)(nil)
+	_ waybill.Locator   = (*view)(nil)
 )
 
 // openView opens a view of its own. A positioned one takes its snapshot from a temporary replication slot,
