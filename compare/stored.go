@@ -18,7 +18,7 @@ func Stored(table waybill.TableName, detail json.RawMessage) (t TableResult, mom
 		return t, "", &waybill.Error{Op: "read verdict on", Table: table, Fault: waybill.Drift, Err: fmt.Errorf("entry of the ledger: %w", err)}
 	}
 	t = TableResult{Table: table, State: f.State, Key: f.Key, SourceRows: f.SourceRows, TargetRows: f.TargetRows, Missing: f.Missing,
-		Extra: f.Extra, Changed: f.Changed, Structure: f.Structure, Cause: f.Cause}
+		Extra: f.Extra, Changed: f.Changed, Structure: f.Structure, Part: f.Part, Rules: f.Rules, LeftOut: f.LeftOut, Cause: f.Cause}
 	for _, r := range f.Differences {
 		d := Difference{Table: table, Kind: r.Kind, Key: r.Key, Count: 1}
 		for _, c := range r.Columns {

@@ -9,12 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/compare"
 	"github.com/waybill-data/waybill/compare/repair"
 	"github.com/waybill-data/waybill/ledger"
 )
@@ -72,6 +74,8 @@ Exit code 4 when something still differs, or when more rows than --limit would b
 	flags.IntVar(&q.rate, "rate", 0, "rows a second at most; 0: as fast as it goes")
 	flags.StringArrayVar(&q.tables, "tables", nil, `only these, as in "public.*" or "!public.log*"; may be repeated`)
 	flags.IntVar(&q.workers, "workers", 0, "tables compared at once; 0: 4")
+	flags.DurationVar(&q.settle, "settle", 5*time.Second, "of two endpoints, read rows that differ again after this time, as compare run does; 0: take them as they are")
+	flags.IntVar(&q.looks, "looks", 0, "how often at most; 0: 10")
 	flags.DurationVar(&q.wait, "wait", time.Minute, "how long to wait for a running link at each step")
 	return c
 }
@@ -110,8 +114,12 @@ func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) (er
 	if err != nil {
 		return err
 	}
+	terms, err := readTerms(ctx, l, v)
+	if err != nil {
+		return err
+	}
 	if q.apply {
-		if err := s.findLink(ctx, tables); err != nil {
+		if err := s.findLink(ctx, atTarget(tables, terms.As)); err != nil {
 			return err
 		}
 	}
@@ -120,7 +128,10 @@ func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	found, err := q.find(ctx, m, tables)
+	if s.link == nil && q.settle > 0 {
+		terms.Again, terms.Delay, terms.Looks = s.again, q.settle, q.looks
+	}
+	found, err := q.find(ctx, m, tables, terms)
 	if err != nil {
 		return err
 	}
@@ -137,11 +148,22 @@ func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) (er
 	return q.repair(ctx, l, s, found, v)
 }
 
+// atTarget returns the names that tables have at the target.
+func atTarget(tables []waybill.TableName, as map[waybill.TableName]waybill.TableName) []waybill.TableName {
+	named := slices.Clone(tables)
+	for i, t := range named {
+		if name, renamed := as[t]; renamed {
+			named[i] = name
+		}
+	}
+	return named
+}
+
 // find compares the tables anew.
-func (q *repairing) find(ctx context.Context, m *repair.Moment, tables []waybill.TableName) (*repair.Found, error) {
+func (q *repairing) find(ctx context.Context, m *repair.Moment, tables []waybill.TableName, terms compare.Options) (*repair.Found, error) {
 	shown := q.app.newCompareProgress()
 	defer shown.close()
-	return repair.Find(ctx, repair.FindOptions{Source: m.Source, Target: m.Target, Tables: tables, Workers: q.workers,
+	return repair.Find(ctx, repair.FindOptions{Source: m.Source, Target: m.Target, Tables: tables, Terms: terms, Workers: q.workers,
 		Report: shown.report, Log: slog.New(q.app.handler(shown.writer()))})
 }
 
@@ -266,8 +288,12 @@ func (q *repairing) repair(ctx context.Context, l *ledger.Ledger, s *sides, foun
 		batch = 10_000
 	}
 	shown := &repairProgress{w: q.app.signals.guard(q.app.err), last: time.Now()}
+	var patience time.Duration
+	if s.link != nil {
+		patience = 2 * q.wait // shorter than the link's lease
+	}
 	report, err := repair.Run(ctx, found, repair.Options{Open: s.openHeld, Sink: sink, Statements: s.targetKind.Statements, Undo: q.undo,
-		Name: v.Run.Name, Of: v.Run.Number, By: who(), Batch: batch, Rate: q.rate, Ledger: l, Report: shown.report, Log: q.app.log()})
+		Patience: patience, Name: v.Run.Name, Of: v.Run.Number, By: who(), Batch: batch, Rate: q.rate, Ledger: l, Report: shown.report, Log: q.app.log()})
 	err = errors.Join(err, sink.Close())
 	if err == nil && s.targetKind.Release != nil {
 		err = s.targetKind.Release(ctx, s.target, repairStream)
@@ -275,14 +301,7 @@ func (q *repairing) repair(ctx context.Context, l *ledger.Ledger, s *sides, foun
 	if err != nil {
 		return err
 	}
-	differs := map[waybill.TableName]bool{}
-	for _, t := range report.Tables {
-		differs[t.Table] = t.Differs()
-	}
-	for _, t := range found.Equal {
-		differs[t] = false
-	}
-	if err := q.app.alarm(ctx, l, v.Run.Name, report.Run, differs, report.Left()); err != nil {
+	if err := q.app.alarm(ctx, l, v.Run.Name, report.Run, v.after(&report, found.Equal), report.Left()); err != nil {
 		return err
 	}
 	if err := q.printReport(report); err != nil {

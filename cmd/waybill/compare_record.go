@@ -114,6 +114,24 @@ func (v *verdict) finished() error {
 		Hint: "compare again, and use the run that comes to its end"}
 }
 
+// after says which tables differ after a repair. Of a table of which only a part was compared, or by rules, that
+// part being equal says nothing of the rest.
+func (v *verdict) after(r *repair.Report, equal []waybill.TableName) map[waybill.TableName]bool {
+	differs := map[waybill.TableName]bool{}
+	for _, t := range r.Tables {
+		differs[t.Table] = t.Differs()
+	}
+	for _, t := range equal {
+		differs[t] = false
+	}
+	for _, t := range v.Tables {
+		if !t.Whole() && !differs[t.Table] {
+			delete(differs, t.Table)
+		}
+	}
+	return differs
+}
+
 // openTables are the chosen tables with open differences.
 func (v *verdict) openTables(chosen waybill.Selection) []waybill.TableName {
 	var tables []waybill.TableName

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -166,6 +167,15 @@ func (s *sides) plain(ctx context.Context) (*repair.Moment, error) {
 	return m, nil
 }
 
+// again opens both sides as they are now, for what differed and may have been in flight.
+func (s *sides) again(ctx context.Context) (source, target waybill.View, err error) {
+	m, err := s.plain(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Source, m.Target, nil
+}
+
 // openHeld opens both sides at one position of the link, which stands there until the moment is released: what
 // is written meanwhile is written at that place of the stream.
 func (s *sides) openHeld(ctx context.Context) (*repair.Moment, error) {
@@ -181,10 +191,14 @@ func (s *sides) openHeld(ctx context.Context) (*repair.Moment, error) {
 
 func (s *sides) holdAt(ctx context.Context, m *repair.Moment) error {
 	name := s.link.Name
+	var lease json.RawMessage
+	if !s.paused {
+		lease = s.q.lease()
+	}
 	if err := s.l.Record(ctx, waybill.Entry{Kind: repairHold, Subject: name}); err != nil {
 		return err
 	}
-	if _, err := s.q.request(ctx, s.l, waybill.Request{Link: name, Verb: "pause"}); err != nil {
+	if _, err := s.q.request(ctx, s.l, waybill.Request{Link: name, Verb: "pause", Args: lease}); err != nil {
 		return err
 	}
 	both := &bothSides{}
@@ -194,7 +208,7 @@ func (s *sides) holdAt(ctx context.Context, m *repair.Moment) error {
 		return err
 	}
 	at := both.source.Position()
-	if _, err := s.q.request(ctx, s.l, waybill.Request{Link: name, Verb: "hold", Position: at}); err != nil {
+	if _, err := s.q.request(ctx, s.l, waybill.Request{Link: name, Verb: "hold", Position: at, Args: lease}); err != nil {
 		return err
 	}
 	err = s.q.openTarget(ctx, *s.link, both)

@@ -96,7 +96,7 @@ func (r *repairTrial) round(number, kills int) int {
 	before := r.content()
 	run := r.compare()
 	undo := filepath.Join(r.dir, fmt.Sprint("undo", number))
-	arguments := []string{"compare", "repair", fmt.Sprint(run), "--apply", "--yes", "--batch", "60", "--undo", undo}
+	arguments := []string{"compare", "repair", fmt.Sprint(run), "--apply", "--yes", "--settle", "10ms", "--batch", "60", "--undo", undo}
 	present := r.present()
 	for range kills {
 		r.kill(arguments)
@@ -107,7 +107,7 @@ func (r *repairTrial) round(number, kills int) int {
 		present = now
 	}
 	r.run(0, arguments...)
-	r.run(0, "compare", "run", "--source", "shop", "--target", "lake")
+	r.run(0, "compare", "run", "--source", "shop", "--target", "lake", "--settle", "10ms")
 	files, err := filepath.Glob(filepath.Join(undo, "*.sql"))
 	if err != nil {
 		t.Fatal(err)
@@ -122,8 +122,8 @@ func (r *repairTrial) round(number, kills int) int {
 	if after := r.content(); after != before {
 		t.Fatalf("the undo files do not give back what was there before:\n%s\nbefore:\n%s", after, before)
 	}
-	r.run(0, "compare", "repair", fmt.Sprint(r.compare()), "--apply", "--yes")
-	r.run(0, "compare", "run", "--source", "shop", "--target", "lake")
+	r.run(0, "compare", "repair", fmt.Sprint(r.compare()), "--apply", "--yes", "--settle", "10ms")
+	r.run(0, "compare", "run", "--source", "shop", "--target", "lake", "--settle", "10ms")
 	return kills
 }
 
@@ -182,7 +182,7 @@ func (r *repairTrial) content() string {
 
 func (r *repairTrial) compare() int64 {
 	var result struct{ Run int64 }
-	if err := json.Unmarshal(r.run(4, "compare", "run", "--source", "shop", "--target", "lake", "-o", "json"), &result); err != nil {
+	if err := json.Unmarshal(r.run(4, "compare", "run", "--source", "shop", "--target", "lake", "--settle", "10ms", "-o", "json"), &result); err != nil {
 		r.t.Fatal(err)
 	}
 	return result.Run
