@@ -189,9 +189,6 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 		}
 		return err
 	}
-	if err := q.record(ctx, l, &o, result.Run); err != nil {
-		return err
-	}
 	if err := q.app.alarm(ctx, l, o.Name, result.Run, unequal(&result), result.Differences()); err != nil {
 		return err
 	}
