@@ -97,7 +97,7 @@ func (q *repairing) check() error {
 	return nil
 }
 
-func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) (err error) {
+func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) error {
 	v, err := readVerdict(ctx, l, number)
 	if err == nil {
 		err = v.finished()
@@ -123,6 +123,11 @@ func (q *repairing) run(ctx context.Context, l *ledger.Ledger, number int64) (er
 			return err
 		}
 	}
+	return q.between(ctx, l, s, v, tables, terms)
+}
+
+// between finds what differs between the two sides, and plans or does its repair.
+func (q *repairing) between(ctx context.Context, l *ledger.Ledger, s *sides, v *verdict, tables []waybill.TableName, terms compare.Options) (err error) {
 	m, err := s.open(ctx)
 	if err != nil {
 		return err

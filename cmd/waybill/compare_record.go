@@ -70,16 +70,21 @@ func readVerdict(ctx context.Context, l *ledger.Ledger, number int64) (*verdict,
 		place[e.Table] = len(v.Tables)
 		v.Tables = append(v.Tables, tableVerdict{TableResult: t})
 	}
-	closed, err := l.Entries(ctx, ledger.EntryFilter{Kind: repair.ClosedKind, Subject: run.Name})
+	return v, v.readClosed(ctx, l, place)
+}
+
+// readClosed reads what was closed since, and counts what is open.
+func (v *verdict) readClosed(ctx context.Context, l *ledger.Ledger, place map[waybill.TableName]int) error {
+	closed, err := l.Entries(ctx, ledger.EntryFilter{Kind: repair.ClosedKind, Subject: v.Run.Name})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range closed {
 		c := closedEntry{Entry: e.ID, At: stamp(e.At)}
 		if err := json.Unmarshal(e.Detail, &c.Closed); err != nil {
-			return nil, fmt.Errorf("entry %d of the ledger: %w", e.ID, err)
+			return fmt.Errorf("entry %d of the ledger: %w", e.ID, err)
 		}
-		if i, known := place[e.Table]; known && c.Of == number {
+		if i, known := place[e.Table]; known && c.Of == v.Run.Number {
 			v.Tables[i].Closed = append(v.Tables[i].Closed, c)
 		}
 	}
@@ -87,7 +92,7 @@ func readVerdict(ctx context.Context, l *ledger.Ledger, number int64) (*verdict,
 		v.Tables[i].Open = v.Tables[i].open()
 		v.Open += v.Tables[i].Open
 	}
-	return v, nil
+	return nil
 }
 
 // open is how many of the table's differences are not closed; a table that differs in no row counts as one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -121,7 +122,10 @@ func (r *reading) side(ctx context.Context, v waybill.View, version *waybill.Tab
 	}
 	var rows []waybill.Row
 	held := 0
-	take := func(b waybill.Batch) error {
+	for b, err := range read(ctx, v, version, pairs, places) {
+		if err != nil {
+			return nil, err
+		}
 		for _, row := range b.Rows {
 			fitted := r.shape.fit(row, columns)
 			if r.find(fitted) == nil {
@@ -129,37 +133,31 @@ func (r *reading) side(ctx context.Context, v waybill.View, version *waybill.Tab
 			}
 			rows = append(rows, fitted)
 			if held += size(fitted); held > maxHeld && len(r.spots) > 1 {
-				return errTooLarge
-			}
-		}
-		return nil
-	}
-	if picker, ok := v.(waybill.Picker); ok {
-		for b, err := range picker.Pick(ctx, version, pairs, places) {
-			if err == nil {
-				err = take(b)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		return rows, ctx.Err()
-	}
-	cut, err := v.Slices(ctx, version, 0)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range cut {
-		for b, err := range v.Read(ctx, s) {
-			if err == nil {
-				err = take(b)
-			}
-			if err != nil {
-				return nil, err
+				return nil, errTooLarge
 			}
 		}
 	}
 	return rows, ctx.Err()
+}
+
+// read gives the rows at the places, and others; all there are where the view cannot read single rows.
+func read(ctx context.Context, v waybill.View, version *waybill.TableVersion, pairs []int, places []waybill.Row) iter.Seq2[waybill.Batch, error] {
+	if picker, ok := v.(waybill.Picker); ok {
+		return picker.Pick(ctx, version, pairs, places)
+	}
+	return func(yield func(waybill.Batch, error) bool) {
+		cut, err := v.Slices(ctx, version, 0)
+		if err != nil {
+			yield(waybill.Batch{}, err)
+		}
+		for _, s := range cut {
+			for b, err := range v.Read(ctx, s) {
+				if !yield(b, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func size(row waybill.Row) int {

@@ -30,59 +30,67 @@ type shape struct {
 // newShape pairs the columns; pairs names those that the comparison paired rows by.
 func newShape(source, target *waybill.TableVersion, pairs []string, paired bool, terms *compare.Options) (*shape, error) {
 	s := &shape{source: source, target: target}
-	refuse := func(format string, args ...any) error {
-		return &waybill.Error{Op: "repair", Table: target.Table, Fault: waybill.Drift, Err: fmt.Errorf(format, args...),
-			Hint: "make the structure at the target equal to the source's, then compare again"}
-	}
 	v := *target
 	v.Columns, v.Key, v.Identity = nil, nil, waybill.IdentityFull
-	for i, c := range source.Columns {
-		j := target.Column(c.Name)
-		if j < 0 {
-			continue
-		}
-		compared := slices.Contains(pairs, c.Name) || terms.Compares(source.Table, c.Name)
-		if d := target.Columns[j]; c.Type.Kind != d.Type.Kind {
-			if !compared {
-				continue
-			}
-			return nil, refuse("column %s is %s at the source, %s at the target", c.Name, c.Type.Native, d.Type.Native)
-		}
-		rule := terms.RuleOf(source.Table, c.Name)
-		if rule != "" && slices.Contains(pairs, c.Name) {
-			return nil, refuse("rows are paired by column %s, whose values are compared by rule %s", c.Name, rule)
-		}
-		s.compared, s.rules = append(s.compared, compared), append(s.rules, rule)
-		s.ofSource, s.ofTarget = append(s.ofSource, i), append(s.ofTarget, j)
-		v.Columns = append(v.Columns, target.Columns[j])
-	}
-	fresh := len(v.Columns)
-	for j, c := range target.Columns {
-		if source.Column(c.Name) < 0 && c.Writable() {
-			s.compared, s.rules = append(s.compared, false), append(s.rules, "")
-			s.ofTarget, v.Columns = append(s.ofTarget, j), append(v.Columns, c)
-		}
+	if err := s.takeColumns(&v, pairs, terms); err != nil {
+		return nil, err
 	}
 	for _, name := range pairs {
 		i := v.Column(name)
 		if i < 0 {
-			return nil, refuse("column %s, by which rows are paired, is not at both sides", name)
+			return nil, s.refuse("column %s, by which rows are paired, is not at both sides", name)
 		}
 		s.pairs = append(s.pairs, i)
 	}
 	if s.keyed = paired && sameNames(target, pairs); s.keyed {
 		v.Key, v.Identity = s.pairs, waybill.IdentityKey
 	} else if slices.Contains(s.compared, false) || slices.ContainsFunc(s.rules, func(r compare.Rule) bool { return r != "" }) {
-		return nil, refuse("without a key at the target, rows can only be told apart by all their columns and by identity")
+		return nil, s.refuse("without a key at the target, rows can only be told apart by all their columns and by identity")
 	}
 	s.write, s.fresh = &v, &v
-	if fresh < len(v.Columns) {
+	if fresh := len(s.ofSource); fresh < len(v.Columns) {
 		cut := v
 		cut.Columns = v.Columns[:fresh:fresh]
 		s.fresh = &cut
 	}
 	s.findTouchy()
 	return s, nil
+}
+
+func (s *shape) refuse(format string, args ...any) error {
+	return &waybill.Error{Op: "repair", Table: s.target.Table, Fault: waybill.Drift, Err: fmt.Errorf(format, args...),
+		Hint: "make the structure at the target equal to the source's, then compare again"}
+}
+
+// takeColumns takes the columns that both sides have, then those that only the target has.
+func (s *shape) takeColumns(v *waybill.TableVersion, pairs []string, terms *compare.Options) error {
+	for i, c := range s.source.Columns {
+		j := s.target.Column(c.Name)
+		if j < 0 {
+			continue
+		}
+		pairing := slices.Contains(pairs, c.Name)
+		compared, rule := pairing || terms.Compares(s.source.Table, c.Name), terms.RuleOf(s.source.Table, c.Name)
+		d := s.target.Columns[j]
+		switch {
+		case c.Type.Kind != d.Type.Kind && !compared:
+			continue
+		case c.Type.Kind != d.Type.Kind:
+			return s.refuse("column %s is %s at the source, %s at the target", c.Name, c.Type.Native, d.Type.Native)
+		case rule != "" && pairing:
+			return s.refuse("rows are paired by column %s, whose values are compared by rule %s", c.Name, rule)
+		}
+		s.compared, s.rules = append(s.compared, compared), append(s.rules, rule)
+		s.ofSource, s.ofTarget = append(s.ofSource, i), append(s.ofTarget, j)
+		v.Columns = append(v.Columns, d)
+	}
+	for j, c := range s.target.Columns {
+		if s.source.Column(c.Name) < 0 && c.Writable() {
+			s.compared, s.rules = append(s.compared, false), append(s.rules, "")
+			s.ofTarget, v.Columns = append(s.ofTarget, j), append(v.Columns, c)
+		}
+	}
+	return nil
 }
 
 func sameNames(v *waybill.TableVersion, names []string) bool {
