@@ -293,6 +293,7 @@ func (q *repairing) repair(ctx context.Context, l *ledger.Ledger, s *sides, foun
 		batch = 10_000
 	}
 	shown := &repairProgress{w: q.app.signals.guard(q.app.err), last: time.Now()}
+	q.app.resumable = true // a repair that is run again finds what is left
 	var patience time.Duration
 	if s.link != nil {
 		patience = 2 * q.wait // shorter than the link's lease
