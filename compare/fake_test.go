@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/waybill-data/waybill"
 )
@@ -23,6 +24,7 @@ type fake struct {
 	fail    error // after the rows
 	at      waybill.Position
 	rules   waybill.Format // how it encodes rows undecoded; empty: not at all
+	mu      sync.Mutex     // guards what follows
 	parts   map[string]waybill.Part
 	read    int // rows given, in all
 	budget  int // after so many of them the system is gone; 0: never
@@ -49,6 +51,8 @@ func (f *fake) Slices(_ context.Context, v *waybill.TableVersion, rows int) ([]w
 
 // of returns the rows of a slice: a third of them in the order they lie in, or all, or those of a part.
 func (f *fake) of(s waybill.Slice) []waybill.Row {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var rows []waybill.Row
 	for i, r := range f.rows {
 		part, narrowed := f.parts[s.Range]
@@ -71,7 +75,15 @@ func within(p waybill.Part, v *waybill.TableVersion, row waybill.Row) bool {
 	})
 }
 
+func (f *fake) gone() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.budget > 0 && f.read > f.budget
+}
+
 func (f *fake) Narrow(s waybill.Slice, p waybill.Part) (waybill.Slice, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.parts == nil {
 		f.parts = map[string]waybill.Part{}
 	}
@@ -97,7 +109,7 @@ func (f *fake) Bounds(_ context.Context, s waybill.Slice, column string) (low, h
 func (f *fake) Encoding(*waybill.TableVersion, []int) waybill.Format { return f.rules }
 
 func (f *fake) ReadRaw(_ context.Context, s waybill.Slice, columns []int, row func([]byte) error) error {
-	if f.budget > 0 && f.read > f.budget {
+	if f.gone() {
 		return errGone
 	}
 	for _, r := range f.of(s) {
@@ -123,7 +135,7 @@ func (f *fake) ReadRaw(_ context.Context, s waybill.Slice, columns []int, row fu
 // Read uses its memory again for every batch, as a connector does.
 func (f *fake) Read(ctx context.Context, s waybill.Slice) iter.Seq2[waybill.Batch, error] {
 	return func(yield func(waybill.Batch, error) bool) {
-		if f.budget > 0 && f.read > f.budget {
+		if f.gone() {
 			yield(waybill.Batch{}, errGone)
 			return
 		}
