@@ -52,7 +52,10 @@ func (c cut) String() string {
 		text += " of " + c.leaf.String()
 	}
 	if c.where != "" {
-		text = strings.TrimSuffix("where "+strconv.Quote(c.where)+" "+text, " ")
+		if text != "" {
+			text = " " + text
+		}
+		text = "where " + strconv.Quote(c.where) + text
 	}
 	return text
 }
