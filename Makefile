@@ -7,10 +7,10 @@ KILLS ?= 200
 FUZZTIME ?= 1m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash bench-link bench-copy lint fuzz deps clean
+.PHONY: help build demo test crash compare-truth bench-link bench-copy bench-compare lint fuzz deps clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/waybill, one static binary
 	@script/go.sh
@@ -28,8 +28,14 @@ test: deps ## format, vet, lint, all tests with the race detector
 crash: deps build ## kill the link KILLS times (200) and prove that nothing was lost
 	WAYBILL_CRASH_KILLS=$(KILLS) $(GO) test -count=1 -timeout 3h -v ./test/crash
 
+compare-truth: deps ## pairs of tables that are equal or different by construction: no wrong verdict
+	$(GO) test -count=1 -v -run 'Hard|Bags|EqualInOrder|Random|Rules|Parts' ./compare
+
 bench-link: deps build ## catch up against PostgreSQL's own logical replication
 	$(GO) run ./bench/link
+
+bench-compare: deps build ## a comparison against COPY to nowhere, md5 by buckets and pg_comparator
+	$(GO) run ./bench/compare
 
 bench-copy: deps build ## first copy against psql COPY and pgcopydb
 	$(GO) run ./bench/copy

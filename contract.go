@@ -223,6 +223,8 @@ type Connector struct {
 	Release func(ctx context.Context, e Endpoint, stream string) error
 	// Probe looks for what would keep a role from working, with the fix for each finding.
 	Probe func(ctx context.Context, e Endpoint, role Role, tables Selection) ([]Finding, error)
+	// Statements, where it is not nil, is how repairs of a target are written as statements.
+	Statements *Statements
 	// Capture, where it is not nil, is how the source is made to report structure changes in its log.
 	Capture *Capture
 }

@@ -132,6 +132,12 @@ func UUIDValue(s string) Value { return Value{kind: KindUUID, s: s} }
 // LiteralValue returns text in the source's own syntax.
 func LiteralValue(s string) Value { return Value{kind: KindLiteral, s: s} }
 
+// ValueOf returns the value of which Kind, Uint and Text return these, for who has written them down; false
+// where there is no such kind.
+func ValueOf(kind Kind, n uint64, text string) (Value, bool) {
+	return Value{kind: kind, n: n, s: text}, int(kind) < len(kindNames)
+}
+
 // Kind returns the value's kind.
 func (v Value) Kind() Kind { return v.kind }
 

@@ -170,3 +170,15 @@ func TestFaultAndHintComeFromTheChain(t *testing.T) {
 		t.Error("the cause is lost or classified")
 	}
 }
+
+func TestValueOf(t *testing.T) {
+	for _, v := range []Value{{}, Null, IntValue(-1), Float64Value(math.NaN()), TimeTZValue(5, "+02"),
+		TextValue(""), BytesValue("\x00"), BoolValue(true)} {
+		if got, ok := ValueOf(v.Kind(), v.Uint(), v.Text()); !ok || got != v {
+			t.Errorf("%s became %s, %v", v, got, ok)
+		}
+	}
+	if _, ok := ValueOf(200, 0, ""); ok {
+		t.Error("a kind that does not exist was taken")
+	}
+}

@@ -26,9 +26,18 @@ func fields(p *plan, row waybill.Row, columns []int) []Field {
 	return printed
 }
 
+// place returns the values that a row is ordered by. Rows of a merge's group have memory of their own already.
+func place(p *plan, row waybill.Row) waybill.Row {
+	at := make(waybill.Row, len(p.order))
+	for i, c := range p.order {
+		at[i] = row[c]
+	}
+	return at
+}
+
 // alone makes the difference of a row that one side has n times more than the other.
 func alone(p *plan, row waybill.Row, n int64) Difference {
-	d := Difference{Kind: Missing, Key: fields(p, row, p.order), Count: n}
+	d := Difference{Kind: Missing, Key: fields(p, row, p.order), Place: place(p, row), Count: n}
 	if n < 0 {
 		d.Kind, d.Count = Extra, -n
 	}
@@ -36,7 +45,7 @@ func alone(p *plan, row waybill.Row, n int64) Difference {
 }
 
 func changed(p *plan, source, target waybill.Row) Difference {
-	d := Difference{Kind: Changed, Key: fields(p, source, p.order), Count: 1}
+	d := Difference{Kind: Changed, Key: fields(p, source, p.order), Place: place(p, source), Count: 1}
 	for i := range source {
 		if source[i].Same(target[i]) {
 			continue

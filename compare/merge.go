@@ -26,28 +26,27 @@ type merge struct {
 	source cursor
 	target cursor
 	group  group
-	found  func(Difference) error
+	found  func(left []*tally) error
 	report func(Progress)
 	strict bool // a difference was met: from here on the order of both streams matters and is checked
 }
 
-// rows compares the rows of a plan and leaves the counts in its result.
-func (r *run) rows(ctx context.Context, p *plan) error {
-	source, target := newReader(r.Source, p.source), newReader(r.Target, p.target)
+// merge merges two ordered slices, adds what it finds to the plan's result, and returns how many rows there were.
+func (r *run) merge(ctx context.Context, p *plan, a, b slice) (sourceRows, targetRows int64, err error) {
+	source, target := r.newReader(r.Source, a, &r.sourcePace), r.newReader(r.Target, b, &r.targetPace)
 	m := &merge{
 		plan:   p,
 		source: cursor{name: "source", in: source.out, free: source.free},
 		target: cursor{name: "target", in: target.out, free: target.free},
-		found:  func(d Difference) error { return r.found(&p.result, d) },
+		found:  func(left []*tally) error { return r.met(p, left) },
 		report: r.report,
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return side("source", source.run(ctx)) })
 	g.Go(func() error { return side("target", target.run(ctx)) })
 	g.Go(func() error { return m.run(ctx) })
-	err := g.Wait()
-	p.result.SourceRows, p.result.TargetRows = m.source.rows, m.target.rows
-	return err
+	err = g.Wait()
+	return m.source.rows, m.target.rows, err
 }
 
 func side(name string, err error) error {
@@ -70,7 +69,7 @@ func (m *merge) run(ctx context.Context) error {
 		}
 		if told != m.source.chunk {
 			told = m.source.chunk
-			m.report(Progress{Table: m.plan.result.Table, Rows: m.source.rows, Expected: m.plan.expected,
+			m.report(Progress{Table: m.plan.result.Table, Rows: max(m.source.rows, m.plan.scanned.Load()), Expected: m.plan.expected,
 				Differences: m.plan.result.Rows()})
 		}
 		if !aOK && !bOK {
@@ -169,10 +168,20 @@ func (m *merge) set(row waybill.Row, n int64) error {
 			return err
 		}
 	}
+	g.add(row, n)
+	if len(g.rows) > groupRows || g.bytes > groupBytes && len(g.rows) > 2 {
+		return &waybill.Error{Op: "compare rows of ", Table: m.plan.result.Table, Fault: waybill.Data,
+			Hint: "Give both sides the same key.",
+			Err:  fmt.Errorf("%d different rows are at one place in the order: %v", len(g.rows), fields(m.plan, row, m.plan.order))}
+	}
+	return nil
+}
+
+func (g *group) add(row waybill.Row, n int64) {
 	key := string(encode(nil, row))
 	if t := g.counts[key]; t != nil {
 		t.n += n
-		return nil
+		return
 	}
 	t := &tally{row.Clone(), n}
 	if g.head == nil {
@@ -180,12 +189,12 @@ func (m *merge) set(row waybill.Row, n int64) error {
 	}
 	g.counts[key] = t
 	g.rows = append(g.rows, t)
-	if g.bytes += 2 * len(key); len(g.rows) > groupRows || g.bytes > groupBytes && len(g.rows) > 2 {
-		return &waybill.Error{Op: "compare rows of ", Table: m.plan.result.Table, Fault: waybill.Data,
-			Hint: "Give both sides the same key.",
-			Err:  fmt.Errorf("%d different rows are at one place in the order: %v", len(g.rows), fields(m.plan, row, m.plan.order))}
-	}
-	return nil
+	g.bytes += 2 * len(key)
+}
+
+// left returns the rows that have met no equal.
+func (g *group) left() []*tally {
+	return slices.DeleteFunc(g.rows, func(t *tally) bool { return t.n == 0 })
 }
 
 // encode appends a form of the row that no other row has.
@@ -199,21 +208,28 @@ func encode(dst []byte, row waybill.Row) []byte {
 	return dst
 }
 
-// flush reports what is left of the group. Where rows are paired by key, one row left at each side is one
-// changed row.
+// flush reports what is left of the group.
 func (m *merge) flush() error {
-	left := slices.DeleteFunc(m.group.rows, func(t *tally) bool { return t.n == 0 })
+	left := m.group.left()
 	m.group = group{}
-	if m.plan.keyed && len(left) == 2 && left[0].n*left[1].n == -1 {
+	if len(left) == 0 {
+		return nil
+	}
+	return m.found(left)
+}
+
+// differences names what is left at one place. Where rows are paired by key, one row left at each side is one
+// changed row.
+func differences(p *plan, left []*tally) []Difference {
+	if p.keyed && len(left) == 2 && left[0].n*left[1].n == -1 {
 		if left[0].n < 0 {
 			left[0], left[1] = left[1], left[0]
 		}
-		return m.found(changed(m.plan, left[0].row, left[1].row))
+		return []Difference{changed(p, left[0].row, left[1].row)}
 	}
+	var all []Difference
 	for _, t := range left {
-		if err := m.found(alone(m.plan, t.row, t.n)); err != nil {
-			return err
-		}
+		all = append(all, alone(p, t.row, t.n))
 	}
-	return nil
+	return all
 }

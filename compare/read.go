@@ -27,16 +27,17 @@ func (c *chunk) row(i int) waybill.Row { return c.values[i*c.width : (i+1)*c.wid
 type reader struct {
 	view waybill.View
 	slice
+	pace *pace
 	out  chan *chunk
 	free chan *chunk
 }
 
-func newReader(v waybill.View, s slice) *reader {
-	r := &reader{view: v, slice: s, out: make(chan *chunk, ahead), free: make(chan *chunk, ahead+2)}
-	for range cap(r.free) {
-		r.free <- new(chunk)
+func (r *run) newReader(v waybill.View, s slice, p *pace) *reader {
+	in := &reader{view: v, slice: s, pace: p, out: make(chan *chunk, ahead), free: make(chan *chunk, ahead+2)}
+	for range cap(in.free) {
+		in.free <- new(chunk)
 	}
-	return r
+	return in
 }
 
 // run closes out when the slice is read to its end, and only then: an interrupted reading must not look like
@@ -60,6 +61,9 @@ func (r *reader) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := r.fill(c, batch); err != nil {
+			return err
+		}
+		if err := r.pace.wait(ctx, int64(c.rows)); err != nil {
 			return err
 		}
 		select {
@@ -86,8 +90,8 @@ func (r *reader) fill(c *chunk, b waybill.Batch) error {
 			if v.IsAbsent() {
 				return r.broken("column %s was not read", r.Version.Columns[column].Name)
 			}
-			if r.printed[i] && !v.IsNull() {
-				v = waybill.TextValue(v.String())
+			if r.rules[i] != "" {
+				v = r.rules[i].apply(v)
 			}
 			c.text = append(c.text, v.Text()...)
 			c.values = append(c.values, v)

@@ -20,6 +20,11 @@ type finding struct {
 	Extra       int64            `json:"extra"`
 	Changed     int64            `json:"changed"`
 	Structure   []string         `json:"structure,omitzero"`
+	Part        string           `json:"part,omitzero"`
+	InFlight    int64            `json:"in_flight,omitzero"`
+	FromRun     int64            `json:"from_run,omitzero"`
+	Rules       []string         `json:"rules,omitzero"`
+	LeftOut     []string         `json:"left_out,omitzero"`
 	Cause       string           `json:"cause,omitzero"`
 	Source      waybill.Position `json:"source_position,omitzero"`
 	Target      waybill.Position `json:"target_position,omitzero"`
@@ -33,18 +38,19 @@ type row struct {
 	Columns []string       `json:"columns,omitzero"`
 }
 
-func (r *run) begin(ctx context.Context) (int64, error) {
+func (r *run) begin(ctx context.Context) (err error) {
 	if r.Ledger == nil {
-		return 0, nil
+		return nil
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return r.Ledger.BeginRun(ctx, waybill.Run{Kind: "compare", Name: r.Name, Started: r.started, Host: host, Process: os.Getpid()})
+	r.number, err = r.Ledger.BeginRun(ctx, waybill.Run{Kind: "compare", Name: r.Name, Started: r.started, Host: host, Process: os.Getpid()})
+	return err
 }
 
-// end records every table's verdict and closes the run, also when the run was interrupted.
+// end closes the run, also when the run was interrupted.
 func (r *run) end(ctx context.Context, result *Result, cause error) error {
 	if r.Ledger == nil {
 		return cause
@@ -59,18 +65,16 @@ func (r *run) end(ctx context.Context, result *Result, cause error) error {
 	if stopped {
 		state = "stopped"
 	}
-	for i := range result.Tables {
-		if err := r.Ledger.Record(ctx, r.entry(result.Run, &result.Tables[i])); err != nil {
-			return errors.Join(cause, err)
-		}
-	}
 	return errors.Join(cause, r.Ledger.EndRun(ctx, result.Run, state, text, result.Counts()))
 }
 
-func (r *run) entry(number int64, t *TableResult) waybill.Entry {
+func (r *run) entry(p *plan, t *TableResult) waybill.Entry {
 	f := finding{State: t.State, Key: t.Key, SourceRows: t.SourceRows, TargetRows: t.TargetRows, Missing: t.Missing,
-		Extra: t.Extra, Changed: t.Changed, Structure: t.Structure, Cause: t.Cause,
+		Extra: t.Extra, Changed: t.Changed, Structure: t.Structure, Part: t.Part, InFlight: t.InFlight, Rules: t.Rules, LeftOut: t.LeftOut, Cause: t.Cause,
 		Source: r.Source.Position(), Target: r.Target.Position(), Moment: r.Moment}
+	if p.proof != nil { // it is as of then, not of now
+		f.Source, f.Target, f.Moment, f.FromRun = p.proof.Source, p.proof.Target, p.proof.Moment, t.FromRun
+	}
 	for _, d := range t.Differences {
 		kept := row{Kind: d.Kind}
 		if len(t.Key) > 0 {
@@ -81,5 +85,5 @@ func (r *run) entry(number int64, t *TableResult) waybill.Entry {
 		}
 		f.Differences = append(f.Differences, kept)
 	}
-	return waybill.Entry{Kind: "compare.table", Subject: r.Name, Run: number, Table: t.Table, Detail: f}
+	return waybill.Entry{Kind: "compare.table", Subject: r.Name, Run: r.number, Table: t.Table, Detail: f}
 }

@@ -4,62 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/compare"
 	"github.com/waybill-data/waybill/internal/dbtest"
 )
-
-// fake is a view of one table in memory.
-type fake struct {
-	version *waybill.TableVersion
-	rows    []waybill.Row
-	batch   int   // rows per batch
-	fail    error // after the rows
-	at      waybill.Position
-}
-
-func (f *fake) Position() waybill.Position { return f.at }
-func (f *fake) Tables(context.Context) ([]waybill.TableName, error) {
-	return []waybill.TableName{f.version.Table}, nil
-}
-func (f *fake) Close() error { return nil }
-func (f *fake) Version(context.Context, waybill.TableName) (*waybill.TableVersion, error) {
-	return f.version, nil
-}
-func (f *fake) Slices(_ context.Context, v *waybill.TableVersion, _ int) ([]waybill.Slice, error) {
-	return []waybill.Slice{{Version: v, Rows: int64(len(f.rows))}}, nil
-}
-
-// Read uses its memory again for every batch, as a connector does.
-func (f *fake) Read(ctx context.Context, s waybill.Slice) iter.Seq2[waybill.Batch, error] {
-	return func(yield func(waybill.Batch, error) bool) {
-		memory := make([]waybill.Row, 0, f.batch)
-		for chunk := range slices.Chunk(f.rows, f.batch) {
-			memory = memory[:0]
-			for _, r := range chunk {
-				memory = append(memory, slices.Clone(r))
-			}
-			if !yield(waybill.Batch{Version: s.Version, Rows: memory}, nil) {
-				return
-			}
-			for _, r := range memory {
-				clear(r)
-			}
-		}
-		if f.fail != nil {
-			yield(waybill.Batch{}, f.fail)
-		}
-	}
-}
 
 func keyed(kinds ...waybill.Kind) *waybill.TableVersion {
 	v := &waybill.TableVersion{Table: waybill.TableName{Schema: "s", Name: "t"}, Key: []int{0}}
@@ -143,42 +97,6 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want canceled", err)
 	}
-}
-
-// TestRandomTables compares what the merge finds with a plain count of rows.
-func TestRandomTables(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		value := rapid.SampledFrom([]waybill.Value{waybill.Null, waybill.TextValue(""), waybill.TextValue("a"), waybill.TextValue("ab"),
-			waybill.DecimalValue("1"), waybill.DecimalValue("1.0")})
-		side := func(name string) *fake {
-			v := keyed(waybill.KindText, waybill.KindText)
-			v.Key = nil
-			row := rapid.Custom(func(t *rapid.T) waybill.Row { return waybill.Row{value.Draw(t, "a"), value.Draw(t, "b")} })
-			rows := rapid.SliceOfN(row, 0, 30).Draw(t, name)
-			slices.SortFunc(rows, func(a, b waybill.Row) int { return waybill.CompareKeys(a, b, []int{0, 1}) })
-			return &fake{version: v, rows: rows, batch: rapid.IntRange(1, 7).Draw(t, "batch")}
-		}
-		source, target := side("source"), side("target")
-		count := map[[2]waybill.Value]int64{}
-		for _, r := range source.rows {
-			count[[2]waybill.Value(r)]++
-		}
-		for _, r := range target.rows {
-			count[[2]waybill.Value(r)]--
-		}
-		var missing, extra int64
-		for _, n := range count {
-			missing, extra = missing+max(n, 0), extra+max(-n, 0)
-		}
-		result, err := compare.Run(context.Background(), compare.Options{Source: source, Target: target})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := result.Tables[0]
-		if got.Missing != missing || got.Extra != extra || got.SourceRows != int64(len(source.rows)) || got.TargetRows != int64(len(target.rows)) {
-			t.Fatalf("%+v, want %d missing, %d extra", got, missing, extra)
-		}
-	})
 }
 
 // TestStructure has tables that are not the same table.

@@ -79,6 +79,7 @@ type run struct {
 	stats  *stats
 
 	paused   bool            // people asked for it; survives a session
+	lease    *time.Timer     // until when without another word
 	decided  []int64         // decisions to answer once what was decided is done
 	forget   []string        // tables, by identity, to copy again from the next session on
 	patient  bool            // the stream waits until nothing is to be caught up
@@ -148,7 +149,7 @@ func prepare(o Options) (*run, error) {
 	if o.FailPoint == nil {
 		o.FailPoint = func(string) {}
 	}
-	return &run{o: o, log: o.Log.With("link", o.Name), stats: newStats(o.Name), moved: time.Now()}, nil
+	return &run{o: o, log: o.Log.With("link", o.Name), stats: newStats(o.Name), moved: time.Now(), lease: unleased()}, nil
 }
 
 // ended reports whether the link was asked to stop, which is no error.

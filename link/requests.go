@@ -94,6 +94,8 @@ func (s *session) hear(ctx context.Context, wait bool) (r waybill.Request, j *jo
 	}
 	if wait {
 		select {
+		case <-s.lease.C:
+			r = expired
 		case r = <-s.requests:
 		case j = <-s.joins:
 		case c = <-s.ended:
@@ -103,6 +105,8 @@ func (s *session) hear(ctx context.Context, wait bool) (r waybill.Request, j *jo
 		return r, j, c, err
 	}
 	select {
+	case <-s.lease.C:
+		r = expired
 	case r = <-s.requests:
 	case j = <-s.joins:
 	case c = <-s.ended:
@@ -125,6 +129,9 @@ func (s *session) request(ctx context.Context, r waybill.Request) error {
 		}
 		failure = err.Error()
 	}
+	if r.Verb == expire {
+		return nil // nobody asked
+	}
 	return s.o.Ledger.Answer(ctx, r.ID, outcome, failure)
 }
 
@@ -139,7 +146,13 @@ func cannot(format string, args ...any) error {
 func (s *session) carryOut(ctx context.Context, r waybill.Request) (string, error) {
 	switch r.Verb {
 	case "pause":
+		if err := s.grant(r); err != nil {
+			return "", err
+		}
 		return s.pause(ctx, "paused")
+	case expire:
+		s.log.Warn("who had the link wait has gone: it goes on", "link", s.o.Name)
+		return s.resumeStream(ctx)
 	case "resume":
 		return s.resumeStream(ctx)
 	case "hold":
@@ -162,6 +175,7 @@ func (s *session) pause(ctx context.Context, state string) (string, error) {
 }
 
 func (s *session) resumeStream(ctx context.Context) (string, error) {
+	s.lease.Stop()
 	if s.held.ID != 0 {
 		hold := s.held
 		s.held = waybill.Request{}
@@ -188,6 +202,9 @@ func (s *session) hold(r waybill.Request) (string, error) {
 		if order < 0 {
 			return "", cannot("the link is at %s, past %s", s.position, r.Position)
 		}
+	}
+	if err := s.grant(r); err != nil {
+		return "", err
 	}
 	s.src.Mark(r.Position)
 	s.held = r

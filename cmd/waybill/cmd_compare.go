@@ -19,7 +19,8 @@ import (
 )
 
 func (a *app) compareCommand() *cobra.Command {
-	return group("compare", "Prove that two sides are equal", a.compareRunCommand())
+	return group("compare", "Prove that two sides are equal, and make them so", a.compareRunCommand(), a.compareListCommand(),
+		a.compareShowCommand(), a.compareReportCommand(), a.compareRepairCommand(), a.compareResetCommand())
 }
 
 // comparing is one call of compare run.
@@ -31,25 +32,36 @@ type comparing struct {
 	file           string
 	wait           time.Duration
 	closed         bool
+	of             string // the link
+	settle         time.Duration
+	looks          int
+	narrowing
+	sparing
 }
 
 func (a *app) compareRunCommand() *cobra.Command {
 	q := &comparing{app: a}
 	c := &cobra.Command{
 		Use: "run [LINK]", Short: "Compare tables row by row; exit code 4 when they differ", Args: cobra.MaximumNArgs(1),
-		Long: `compare run reads every chosen table once from each side and compares every value. Nothing is sampled or hashed.
+		Long: `compare run reads every row of the chosen tables at both sides. Digests of 128 bits prove ranges of rows equal; where they
+differ, the rows are compared value by value. Nothing is sampled. Values are equal when they are identical, unless a --rule says
+otherwise: 1.0 is not 1.00, an empty text is not NULL, 0 is not -0.
 
 With a LINK both sides are read at one moment, while the link runs: it is paused, the source is read as of a position, the
 link goes on exactly up to that position, the target is read there, and the link goes on. The link stands still for about a
 second. If the link is not running, both sides are read as they are, and the result says whether that is one moment.
 
-With --source and --target two endpoints are compared as they are; nothing makes the two moments one.`,
+With --source and --target two endpoints are compared as they are; nothing makes the two moments one. So what differs is read
+again after --settle, until both sides stand still there: what is equal then was in flight, and only what still differs is told.`,
 		ValidArgsFunction: a.completeLinks,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 1) == (q.source != "" || q.target != "") || (q.source == "") != (q.target == "") {
 				return usage(errors.New("name a link, or give --source and --target"))
 			}
 			if err := waybill.Selection(q.tables).Check(); err != nil {
+				return usage(err)
+			}
+			if err := q.narrowing.into(&compare.Options{}, time.Now()); err != nil {
 				return usage(err)
 			}
 			return a.withLedger(c.Context(), true, func(l *ledger.Ledger) error {
@@ -61,12 +73,16 @@ With --source and --target two endpoints are compared as they are; nothing makes
 		},
 	}
 	flags := c.Flags()
+	q.narrowing.flags(flags)
+	q.sparing.flags(flags)
 	flags.StringVar(&q.source, "source", "", "endpoint to take for right, instead of a link's")
 	flags.StringVar(&q.target, "target", "", "endpoint to compare with it")
 	flags.StringArrayVar(&q.tables, "tables", nil, `only these, as in "public.*" or "!public.log*"; may be repeated`)
 	flags.IntVar(&q.workers, "workers", 0, "tables compared at once; 0: 4")
 	flags.IntVar(&q.keep, "keep", 0, "differences shown and recorded for each table; 0: 100. All are counted")
 	flags.StringVar(&q.file, "differences", "", "write all differences to this file as they are found, one JSON object a line")
+	flags.DurationVar(&q.settle, "settle", 5*time.Second, "of two endpoints, read rows that differ again after this time, which must be longer than a change takes from one side to the other; 0: tell at once")
+	flags.IntVar(&q.looks, "looks", 0, "how often at most; 0: 10")
 	flags.DurationVar(&q.wait, "wait", time.Minute, "how long to wait for a running link at each step")
 	flags.BoolVar(&q.closed, "closed", false, "take tables that only --target has for differences too")
 	for _, name := range []string{"source", "target"} {
@@ -87,19 +103,28 @@ func (q *comparing) endpoints(ctx context.Context, l *ledger.Ledger) (err error)
 	if err != nil {
 		return err
 	}
-	options := compare.Options{Name: q.source + " and " + q.target, Moment: "each side as it was when it was opened"}
+	options := compare.Options{Name: endpointsName(q.source, q.target), Moment: "each side as it was when it was opened"}
 	if q.closed {
 		options.Owned = func(waybill.TableName) bool { return true }
 	}
-	if options.Source, err = openView(ctx, sourceKind, source, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+	both := func(ctx context.Context) (a, b waybill.View, err error) {
+		if a, err = openView(ctx, sourceKind, source, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+			return nil, nil, err
+		}
+		if b, err = openView(ctx, targetKind, target, waybill.ViewOptions{Log: q.app.log()}); err != nil {
+			return nil, nil, errors.Join(err, a.Close())
+		}
+		return a, b, nil
+	}
+	if options.Source, options.Target, err = both(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, options.Source.Close()) }()
-	if options.Target, err = openView(ctx, targetKind, target, waybill.ViewOptions{Log: q.app.log()}); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, options.Target.Close()) }()
+	defer func() { err = errors.Join(err, options.Source.Close(), options.Target.Close()) }()
 	options.Tables = q.tables
+	if q.settle > 0 {
+		options.Again, options.Delay, options.Looks = both, q.settle, q.looks
+		options.Moment += "; rows that differed were read again until both sides stood still there"
+	}
 	return q.compare(ctx, l.Ordered(sourceKind.ComparePositions), options)
 }
 
@@ -112,6 +137,7 @@ func openView(ctx context.Context, kind *waybill.Connector, e waybill.Endpoint, 
 
 // link compares both sides of a link.
 func (q *comparing) link(ctx context.Context, l *ledger.Ledger, name string) (err error) {
+	q.of = name
 	r, err := q.app.route(name)
 	if err != nil {
 		return err
@@ -149,15 +175,27 @@ func (q *comparing) compare(ctx context.Context, l *ledger.Ledger, o compare.Opt
 	shown := q.app.newCompareProgress()
 	o.Workers, o.Keep, o.Ledger, o.Found, o.Report = q.workers, q.keep, l, found, shown.report
 	o.Log = slog.New(q.app.handler(shown.writer()))
+	if err := q.narrowing.into(&o, time.Now()); err != nil {
+		return usage(err)
+	}
+	if err := q.sparing.into(ctx, l, &o, q.of); err != nil {
+		return err
+	}
 	result, err := compare.Run(ctx, o)
 	shown.close()
 	if err != nil {
+		if result.Run != 0 {
+			fmt.Fprintf(q.app.err, "run %d was interrupted: the same command with --resume %d goes on after what it has proved equal\n", result.Run, result.Run)
+		}
+		return err
+	}
+	if err := q.app.alarm(ctx, l, o.Name, result.Run, unequal(&result), result.Differences()); err != nil {
 		return err
 	}
 	if err := q.print(result); err != nil {
 		return err
 	}
-	if !result.Equal() {
+	if !result.Clean() {
 		return &exitError{exitFindings}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 
 func (a *app) ledgerCommand() *cobra.Command {
 	return group("ledger", "Look at what happened, and prove that the record is whole",
-		a.ledgerRunsCommand(), a.ledgerShowCommand(), a.ledgerVerifyCommand())
+		a.ledgerRunsCommand(), a.ledgerShowCommand(), a.ledgerAlarmsCommand(), a.ledgerVerifyCommand())
 }
 
 func (a *app) ledgerRunsCommand() *cobra.Command {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/ledger"
+	"github.com/waybill-data/waybill/link"
 )
 
 // bothSides are the views that a link's comparison reads, and how their moments relate.
@@ -103,17 +105,19 @@ func targetPosition(ctx context.Context, r route, a *app) (p waybill.Position, e
 // view is open. Whatever happens, the link is left going on, unless it was paused before.
 func (q *comparing) openRunning(ctx context.Context, l *ledger.Ledger, r route, state string, both *bothSides) (err error) {
 	paused := state == "paused" || state == "held"
+	var lease json.RawMessage
 	if !paused {
+		lease = q.lease()
 		defer func() { err = errors.Join(err, q.letGo(ctx, l, r.Name)) }()
 	}
-	if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "pause"}); err != nil {
+	if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "pause", Args: lease}); err != nil {
 		return err
 	}
 	if err := q.openSource(ctx, r, both); err != nil {
 		return err
 	}
 	at := both.source.Position()
-	if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "hold", Position: at}); err != nil {
+	if _, err := q.request(ctx, l, waybill.Request{Link: r.Name, Verb: "hold", Position: at, Args: lease}); err != nil {
 		return err
 	}
 	if err := q.openTarget(ctx, r, both); err != nil {
@@ -124,6 +128,12 @@ func (q *comparing) openRunning(ctx context.Context, l *ledger.Ledger, r route, 
 		both.moment += fmt.Sprintf("; the link was paused before and stays so, now at %s", at)
 	}
 	return nil
+}
+
+// lease has a link go on by itself when this process is gone. Each step is given up long before it ends.
+func (q *comparing) lease() json.RawMessage {
+	text, _ := json.Marshal(link.Lease{Seconds: 2*q.wait.Seconds() + 30}) // a number can be written
+	return text
 }
 
 // letGo has the link go on, also when the comparison was interrupted. That it is not paused is no error then:

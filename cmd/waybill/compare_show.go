@@ -18,10 +18,14 @@ import (
 
 // printDifferences lists what is kept of a table's differences.
 func printDifferences(w io.Writer, t *compare.TableResult) {
-	if t.State == compare.Equal {
+	terms := termsOf(t)
+	if (t.State == compare.Equal || t.State == compare.SameCount) && len(terms) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n%s: %s\n", t.Table, t.State)
+	for _, line := range terms {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
 	if t.Cause != "" {
 		fmt.Fprintf(w, "  %s\n", t.Cause)
 	}
@@ -34,6 +38,36 @@ func printDifferences(w io.Writer, t *compare.TableResult) {
 	if more := t.Rows() - counted(t.Differences); more > 0 {
 		fmt.Fprintf(w, "  and %s more rows (--keep or --differences shows them)\n", grouped(more))
 	}
+}
+
+// termsOf says what the verdict is about, where that is not every value of every row by identity.
+func termsOf(t *compare.TableResult) []string {
+	var lines []string
+	if t.InFlight > 0 {
+		lines = append(lines, grouped(t.InFlight)+" places did not stand still: compare again, or give more --looks")
+	}
+	if t.Gone > 0 {
+		lines = append(lines, grouped(t.Gone)+" places differed at first and are equal now: changes were in flight")
+	}
+	if t.FromRun != 0 {
+		lines = append(lines, fmt.Sprintf("proved by run %d, as of then", t.FromRun))
+	}
+	if t.PartsFromRun != 0 {
+		lines = append(lines, fmt.Sprintf("%d parts were proved by the run that was resumed, as of then", t.PartsFromRun))
+	}
+	if t.Part != "" {
+		lines = append(lines, "only "+t.Part)
+	}
+	if len(t.LeftOut) > 0 {
+		lines = append(lines, "without "+strings.Join(t.LeftOut, ", "))
+	}
+	for _, r := range t.Rules {
+		lines = append(lines, "rule "+r)
+	}
+	for _, n := range t.Notes {
+		lines = append(lines, "note: "+n)
+	}
+	return lines
 }
 
 func counted(all []compare.Difference) int64 {

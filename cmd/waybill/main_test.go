@@ -11,15 +11,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/compare"
 	"github.com/waybill-data/waybill/internal/dbtest"
 	"github.com/waybill-data/waybill/ledger"
 )
@@ -47,9 +50,13 @@ func TestScripts(t *testing.T) {
 			"sql": func(ts *testscript.TestScript, _ bool, args []string) {
 				dbtest.Exec(t, ts.Getenv(args[0]), args[1:]...)
 			},
-			"until": until,
-			"await": func(ts *testscript.TestScript, _ bool, args []string) { await(t, ts, args) },
-			"json":  validJSON,
+			"left_standing":    leftStanding,
+			"as_role":          asRole,
+			"same_differences": sameDifferences,
+			"run_sql":          func(ts *testscript.TestScript, _ bool, args []string) { runFiles(t, ts, args) },
+			"until":            until,
+			"await":            func(ts *testscript.TestScript, _ bool, args []string) { await(t, ts, args) },
+			"json":             validJSON,
 		},
 	})
 }
@@ -82,6 +89,59 @@ func database(t *testing.T, ts *testscript.TestScript, args []string) {
 		ts.Check(err)
 		u.User = url.UserPassword("postgres", "planted-password")
 		ts.Setenv(name+"_WITH_PASSWORD", u.String())
+	}
+}
+
+// runFiles runs files of statements, of a directory in the order of their names: run_sql URL_NAME FILE...
+func runFiles(t *testing.T, ts *testscript.TestScript, args []string) {
+	for _, name := range args[1:] {
+		files, err := filepath.Glob(filepath.Join(ts.MkAbs(name), "*.sql"))
+		ts.Check(err)
+		if len(files) == 0 {
+			files = []string{ts.MkAbs(name)}
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			ts.Check(err)
+			dbtest.Exec(t, ts.Getenv(args[0]), string(text))
+		}
+	}
+}
+
+// leftStanding records that a repair has a link stand, as one does that is killed then: left_standing LINK
+func leftStanding(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, "sqlite:"+ts.MkAbs("waybill.db"))
+	ts.Check(err)
+	ts.Check(l.Record(ctx, waybill.Entry{Kind: repairHold, Subject: args[0]}))
+	ts.Check(l.Close())
+}
+
+// asRole puts the URL of a database with another user in the environment: as_role URL_NAME ROLE NEW_NAME
+func asRole(ts *testscript.TestScript, _ bool, args []string) {
+	u, err := url.Parse(ts.Getenv(args[0]))
+	ts.Check(err)
+	u.User = url.User(args[1])
+	ts.Setenv(args[2], u.String())
+}
+
+// sameDifferences wants two results of comparisons to name the same differences: same_differences FILE FILE
+func sameDifferences(ts *testscript.TestScript, _ bool, args []string) {
+	var sides [2][]string
+	for i, name := range args[:2] {
+		var result compare.Result
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(name)), &result))
+		for _, t := range result.Tables {
+			for _, d := range t.Differences {
+				text, err := json.Marshal(d)
+				ts.Check(err)
+				sides[i] = append(sides[i], string(text))
+			}
+		}
+		slices.Sort(sides[i])
+	}
+	if d := cmp.Diff(sides[0], sides[1]); d != "" || len(sides[0]) == 0 {
+		ts.Fatalf("%d differences, and they are not the same (-%s +%s):\n%s", len(sides[0]), args[0], args[1], d)
 	}
 }
 

@@ -39,5 +39,6 @@ func Connector() *waybill.Connector {
 		Drop:             dropStream,
 		Probe:            probe,
 		Capture:          capture(),
+		Statements:       statements(),
 	}
 }

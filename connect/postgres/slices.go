@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,9 +21,11 @@ type cut struct {
 	low      *string
 	high     *string
 	keyNulls bool // NULLs are here too
+	where    string
 }
 
-// String is the Range: "blocks 0-100 of public.orders_2024", "keys "5" to "10"", "all of public.leaf".
+// String is the Range: "blocks 0-100 of public.orders_2024", "keys "5" to "10"", "all of public.leaf",
+// "where "\"n\" > 5" blocks 0-100".
 func (c cut) String() string {
 	var text string
 	switch {
@@ -48,6 +51,12 @@ func (c cut) String() string {
 		}
 		text += " of " + c.leaf.String()
 	}
+	if c.where != "" {
+		if text != "" {
+			text = " " + text
+		}
+		text = "where " + strconv.Quote(c.where) + text
+	}
 	return text
 }
 
@@ -55,7 +64,10 @@ func (c cut) String() string {
 func parseRange(text string) (cut, error) {
 	var c cut
 	rest := text
-	err := c.parsePart(&rest)
+	err := c.parseWhere(&rest)
+	if err == nil {
+		err = c.parsePart(&rest)
+	}
 	if after, ok := strings.CutPrefix(rest, "of "); ok && err == nil {
 		c.leaf, err = waybill.ParseTableName(after)
 		rest = ""
@@ -67,6 +79,20 @@ func parseRange(text string) (cut, error) {
 		return cut{}, fmt.Errorf("range %q: %w", text, err)
 	}
 	return c, nil
+}
+
+func (c *cut) parseWhere(rest *string) error {
+	quoted, ok := strings.CutPrefix(*rest, "where ")
+	if !ok {
+		return nil
+	}
+	prefix, err := strconv.QuotedPrefix(quoted)
+	if err != nil {
+		return err
+	}
+	*rest = strings.TrimPrefix(quoted[len(prefix):], " ")
+	c.where, err = strconv.Unquote(prefix)
+	return err
 }
 
 func (c *cut) parsePart(rest *string) error {
@@ -126,15 +152,19 @@ func (c cut) source(v *waybill.TableVersion) string {
 }
 
 func (c cut) condition(v *waybill.TableVersion) string {
+	var terms []string
 	switch {
 	case c.blocks && c.last < 0:
-		return fmt.Sprintf("ctid >= '(%d,0)'", c.first)
+		terms = append(terms, fmt.Sprintf("ctid >= '(%d,0)'", c.first))
 	case c.blocks:
-		return fmt.Sprintf("ctid >= '(%d,0)' AND ctid < '(%d,0)'", c.first, c.last)
+		terms = append(terms, fmt.Sprintf("ctid >= '(%d,0)' AND ctid < '(%d,0)'", c.first, c.last))
 	case c.keys && len(v.Key) == 1:
-		return c.keyCondition(quoteName(v.Columns[v.Key[0]].Name))
+		terms = append(terms, c.keyCondition(quoteName(v.Columns[v.Key[0]].Name)))
 	}
-	return ""
+	if c.where != "" {
+		terms = append(terms, c.where)
+	}
+	return strings.Join(slices.DeleteFunc(terms, func(t string) bool { return t == "" }), " AND ")
 }
 
 func (c cut) keyCondition(name string) string {
@@ -168,14 +198,14 @@ func (w *view) Slices(ctx context.Context, v *waybill.TableVersion, rows int) ([
 	if err := w.pin(ctx, v.Table); err != nil {
 		return nil, err
 	}
-	var slices []waybill.Slice
+	var all []waybill.Slice
 	for _, table := range storedTables(v) {
 		s, err := w.storage(ctx, v, table)
 		if err != nil {
 			return nil, err
 		}
 		if rows <= 0 {
-			slices = append(slices, waybill.Slice{Version: v, Rows: int64(s.rows)})
+			all = append(all, waybill.Slice{Version: v, Rows: int64(s.rows)})
 			continue
 		}
 		cuts, err := w.cuts(ctx, v, s, rows)
@@ -183,19 +213,19 @@ func (w *view) Slices(ctx context.Context, v *waybill.TableVersion, rows int) ([
 			return nil, err
 		}
 		for _, c := range cuts {
-			slices = append(slices, waybill.Slice{Version: v, Number: len(slices), Range: c.String(), Rows: int64(s.rows) / int64(len(cuts))})
+			all = append(all, waybill.Slice{Version: v, Number: len(all), Range: c.String(), Rows: int64(s.rows) / int64(len(cuts))})
 		}
 	}
-	return whole(v, slices, rows), nil
+	return whole(v, all, rows), nil
 }
 
 // whole makes one slice out of none, and where one was asked for out of several.
-func whole(v *waybill.TableVersion, slices []waybill.Slice, rows int) []waybill.Slice {
-	if rows > 0 && len(slices) > 0 {
-		return slices
+func whole(v *waybill.TableVersion, all []waybill.Slice, rows int) []waybill.Slice {
+	if rows > 0 && len(all) > 0 {
+		return all
 	}
 	one := waybill.Slice{Version: v}
-	for _, s := range slices {
+	for _, s := range all {
 		one.Rows += s.Rows
 	}
 	return []waybill.Slice{one}

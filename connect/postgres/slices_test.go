@@ -137,12 +137,15 @@ func TestRangesAreReadBack(t *testing.T) {
 				}
 			}
 		}
+		if rapid.Bool().Draw(t, "where") {
+			c.where = name.Draw(t, "condition")
+		}
 		got, err := parseRange(c.String())
-		if err != nil || got.String() != c.String() || got.leaf != c.leaf || got.blocks != c.blocks || got.keys != c.keys || got.keyNulls != c.keyNulls {
+		if err != nil || got.where != c.where || got.String() != c.String() || got.leaf != c.leaf || got.blocks != c.blocks || got.keys != c.keys || got.keyNulls != c.keyNulls {
 			t.Fatalf("range %q became %q, %v", c, got, err)
 		}
 	})
-	for _, text := range []string{"blocks", "blocks x-1", "everything", "keys from 5", "blocks 1-2; DROP TABLE a", "all of a.b.c"} {
+	for _, text := range []string{"blocks", "blocks x-1", "everything", "keys from 5", "blocks 1-2; DROP TABLE a", "all of a.b.c", "where n > 5", `where "n > 5" x`} {
 		if c, err := parseRange(text); err == nil {
 			t.Errorf("range %q was read as %q", text, c)
 		}

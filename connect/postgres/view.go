@@ -35,6 +35,9 @@ var (
 	_ waybill.View      = (*view)(nil)
 	_ waybill.Exporter  = (*view)(nil)
 	_ waybill.Sequencer = (*view)(nil)
+	_ waybill.RawReader = (*view)(nil)
+	_ waybill.Narrower  = (*view)(nil)
+	_ waybill.Locator   = (*view)(nil)
 )
 
 // openView opens a view of its own. A positioned one takes its snapshot from a temporary replication slot,

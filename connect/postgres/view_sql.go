@@ -26,6 +26,10 @@ func columnList(v *waybill.TableVersion, columns []int) string {
 // selectSlice returns the query for the rows of a slice. Columns go by name: those of a partition may stand in
 // another order than those of its root.
 func selectSlice(s waybill.Slice, columns []int) (string, error) {
+	return selectList(s, columnList(s.Version, columns))
+}
+
+func selectList(s waybill.Slice, list string) (string, error) {
 	r, err := parseRange(s.Range)
 	if err != nil {
 		return "", err
@@ -37,7 +41,7 @@ func selectSlice(s waybill.Slice, columns []int) (string, error) {
 	if s.Ordered {
 		from += orderBy(s.Version)
 	}
-	return "SELECT " + columnList(s.Version, columns) + from, nil
+	return "SELECT " + list + from, nil
 }
 
 // orderBy gives the order of waybill.CompareKeys: it is the server's own for what is held as number or time;
