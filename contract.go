@@ -37,7 +37,8 @@ type ChangeSource interface {
 	Next(ctx context.Context) (ChangeBatch, error)
 	// Follow delivers the table's changes that were committed after the position, from the next batch on,
 	// whatever the stream calls the table where it is: it is known by its identity. A table that
-	// ChangeOptions.Hold named is not delivered before this call.
+	// ChangeOptions.Hold named is not delivered before this call. A source that has left such changes out
+	// fails with Passing at the next Next; opened anew, with the table, it has them.
 	Follow(v *TableVersion, after Position)
 	// Mark keeps batches from straddling a position: the batch that reaches it ends there, so that an engine
 	// can stop with the target exactly at it.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -45,6 +46,8 @@ type changes struct {
 	after     map[string]uint64 // by oid
 	held      map[waybill.TableName]bool
 	joined    map[string]bool // by oid: tables that the caller has copied; their appearance is no news
+	takenIn   uint64          // rows of newcomers up to here were left out of the stream; 0: there are none
+	outdated  error           // a table was followed from before that
 }
 
 var _ waybill.ChangeSource = (*changes)(nil)
@@ -75,6 +78,7 @@ func (c *changes) start(ctx context.Context, conn *pgconn.PgConn, from uint64, p
 	}
 	c.wire, c.slabs, c.delivered, c.told = wire, newSlabs(), from, make(chan struct{}, 1)
 	c.durable.Store(from)
+	c.takenIn = prepared.shapes.newcomers
 	c.reader = &reader{wire: wire, slabs: c.slabs, shapes: prepared.shapes, spilled: newOpenTransactions(c.options.SpillDir, c.slot),
 		log: c.options.Log, stream: c.options.Stream, durable: &c.durable, sent: from}
 	if err := c.reader.spilled.clean(); err != nil {
@@ -186,11 +190,17 @@ func (c *changes) Confirm(_ context.Context, p waybill.Position) error {
 	}
 }
 
-// Follow sets from where a table's changes are delivered.
+// Follow sets from where a table's changes are delivered. Where they were left out, because the table was not given as
+// a followed one, the stream ends: opened anew with the table and its place, it has them.
 func (c *changes) Follow(v *waybill.TableVersion, after waybill.Position) {
 	delete(c.held, v.Table)
 	c.joined[v.ID] = true
-	if at, err := parsePosition(after); err == nil && at.LSN > c.delivered {
+	at, err := parsePosition(after)
+	if err == nil && at.LSN < c.takenIn && c.delivered < c.takenIn {
+		c.outdated = &waybill.Error{Op: "follow", Table: v.Table, Fault: waybill.Passing,
+			Err: fmt.Errorf("the stream was opened without the table, at %s, and it was copied before that, at %s", formatLSN(c.takenIn), formatLSN(at.LSN))}
+	}
+	if err == nil && at.LSN > c.delivered {
 		c.after[v.ID] = at.LSN
 	} else {
 		delete(c.after, v.ID)

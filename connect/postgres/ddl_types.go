@@ -37,6 +37,36 @@ func beforeStatements(s *waybill.Shape) []string {
 	return statements
 }
 
+// extendEnums gives enums that the target has from before the labels that the source added since: a copy that was cut
+// off leaves them, and rows of its next attempt need them.
+func (s *sink) extendEnums(ctx context.Context, versions []*waybill.TableVersion) error {
+	for _, v := range versions {
+		for _, now := range v.Types {
+			if now.Kind != "enum" || now.Extension != "" {
+				continue
+			}
+			rows, err := query(ctx, s.session.conn, "SELECT enumlabel FROM pg_catalog.pg_enum WHERE enumtypid = pg_catalog.to_regtype("+
+				quoteLiteral(quoteTable(now.Name))+") ORDER BY enumsortorder")
+			if err != nil {
+				return classify("look at the types of", v.Table, err)
+			}
+			old := now
+			old.Labels = nil
+			for _, row := range rows {
+				old.Labels = append(old.Labels, string(row[0]))
+			}
+			if len(rows) == 0 || slices.ContainsFunc(old.Labels, func(label string) bool { return !slices.Contains(now.Labels, label) }) {
+				continue // it is not there, or another one
+			}
+			shape := &waybill.Shape{Before: &waybill.TableVersion{Table: v.Table, Types: []waybill.UserType{old}}, After: v}
+			if err := s.runAhead(ctx, shape); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // typeBefore finds what a type was before the change: the one of its name, or one of another name that is
 // gone and was otherwise the same.
 func typeBefore(s *waybill.Shape, now waybill.UserType) (waybill.UserType, bool) {

@@ -15,6 +15,9 @@ func (c *changes) Next(ctx context.Context) (waybill.ChangeBatch, error) {
 		_ = c.export.close()
 		c.export = nil
 	}
+	if c.outdated != nil {
+		return waybill.ChangeBatch{}, c.outdated
+	}
 	for {
 		if c.slab == nil {
 			slab, err := c.slabs.take(ctx)

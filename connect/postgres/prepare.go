@@ -40,6 +40,11 @@ func (s *sink) Prepare(ctx context.Context, versions []*waybill.TableVersion, fo
 	if err != nil {
 		return err
 	}
+	if forCopy {
+		if err := s.extendEnums(ctx, versions); err != nil {
+			return err
+		}
+	}
 	var problems []error
 	for i, v := range versions {
 		s.forgetTarget(v.Table)

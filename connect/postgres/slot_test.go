@@ -290,6 +290,29 @@ func TestPendingTableJoinsWithItsStructure(t *testing.T) {
 	r.expect("insert a (4, 4)", "reshape a | rename column n m", "insert a (5, 5)")
 }
 
+// A copy that was made before the stream was opened without the table goes on in no gap: the stream ends, and has the
+// rows once it is opened with the table.
+func TestFollowFromBeforeTheStreamWasOpened(t *testing.T) {
+	r := capturedRig(t, 15, barrierTable, "CREATE TABLE a (id int PRIMARY KEY)")
+	r.open()
+	r.barrier()
+	r.close()
+	table, copied := waybill.TableName{Schema: "public", Name: "a"}, r.last
+	version := r.versions[table]
+	delete(r.versions, table)
+	r.exec("INSERT INTO a VALUES (1)")
+	r.open()
+	r.source.Follow(version, copied)
+	if err := r.next(t.Context()); waybill.FaultOf(err) != waybill.Passing {
+		t.Fatalf("the stream went on with %v, want fault passing", err)
+	}
+	r.close()
+	r.versions[table], r.options.After = version, map[waybill.TableName]waybill.Position{table: copied}
+	r.open()
+	r.barrier()
+	r.expect("insert a (1)")
+}
+
 // The server keeps a slot's position only from checkpoint to checkpoint: after a crash it sends again what it forgot.
 func TestCrashOfTheSource(t *testing.T) {
 	ctx := context.Background()
