@@ -92,3 +92,29 @@ func TestSequencesAreCarriedAfterAKill(t *testing.T) {
 		})
 	}
 }
+
+// TestForgottenTableIsRenamedBeforeTheStreamBegins: nothing tells the link of the rename but the source itself.
+func TestForgottenTableIsRenamedBeforeTheStreamBegins(t *testing.T) {
+	r := newRig(t)
+	defer r.close()
+	r.fill("orders", 3)
+	r.failAt("copy.complete", 1, r.kill)
+	if err := r.start().wait(); !errors.Is(err, errKilled) {
+		t.Fatalf("the link ended with %v, not killed", err)
+	}
+	r.dead.Store(false)
+	sink, err := r.options.Target.Connector.OpenSink(t.Context(), r.options.Target.Endpoint, waybill.SinkOptions{Stream: linkName, Takeover: true})
+	if err == nil {
+		err = errors.Join(sink.Forget(t.Context(), named("orders")), sink.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.write(func(tx *memory.Tx) error { return tx.Alter(named("orders"), keyed("renamed", "note"), nil) })
+	n := r.start()
+	n.equal()
+	r.write(func(tx *memory.Tx) error { return tx.Insert(named("renamed"), row(100, "later")) })
+	n.equal()
+	r.clean(n)
+	n.stop()
+}

@@ -206,6 +206,24 @@ func TestPrepareMakesAChangedLeftoverAnew(t *testing.T) {
 	r.want("SELECT attname FROM pg_attribute WHERE attrelid = 'customer'::regclass AND attname = 'added'", "added")
 }
 
+// TestPrepareExtendsEnums: a copy that was cut off leaves an enum as it was then. Another table uses it, so it cannot be
+// made anew.
+func TestPrepareExtendsEnums(t *testing.T) {
+	for _, major := range bothMajors {
+		r := newSinkRig(t, major, "CREATE TYPE mood AS ENUM ('a', 'z')", "CREATE TABLE t (m mood)", "CREATE TABLE fresh (m mood)")
+		left, fresh := r.version("t"), r.version("fresh")
+		dbtest.Exec(t, r.url, "DROP TABLE fresh")
+		for _, v := range []*waybill.TableVersion{left, fresh} {
+			v.Types[0].Labels = []string{"first", "a", "between", "z", "last"}
+			v.Types[0].Definition = "CREATE TYPE public.mood AS ENUM ('first', 'a', 'between', 'z', 'last')"
+		}
+		if err := r.sink.Prepare(t.Context(), []*waybill.TableVersion{left, fresh}, true); err != nil {
+			t.Fatal(err)
+		}
+		r.want("SELECT enumlabel FROM pg_enum ORDER BY enumsortorder", "first", "a", "between", "z", "last")
+	}
+}
+
 func TestLoadTellsWhyItStopped(t *testing.T) {
 	r := newSinkRig(t, 15, "CREATE TABLE a (id int PRIMARY KEY, n smallint)")
 	v := r.version("a")
