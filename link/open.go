@@ -92,7 +92,7 @@ func (s *session) open(ctx context.Context) (missing bool, err error) {
 			return false, err
 		}
 	}
-	return false, s.list(ctx, o.Position == "")
+	return false, s.list(ctx)
 }
 
 // resume takes over what the target knows; it beats every other memory (invariant 3).
@@ -183,9 +183,8 @@ func (s *session) earliest(copied map[waybill.TableName]waybill.Position) (waybi
 	return first, nil
 }
 
-// list notes the tables that the source has now and the link does not know. A stream that begins anew does not tell
-// what became of names before; it calls tables what they are called now.
-func (s *session) list(ctx context.Context, anew bool) error {
+// list notes the tables that the source has now and the link does not know.
+func (s *session) list(ctx context.Context) error {
 	view, err := s.o.Source.Connector.OpenView(ctx, s.o.Source.Endpoint, waybill.ViewOptions{Tables: s.o.Tables, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("list the source's tables: %w", err)
@@ -208,10 +207,6 @@ func (s *session) list(ctx context.Context, anew bool) error {
 		v, err := view.Version(ctx, name)
 		if err != nil {
 			return err
-		}
-		if t := s.known[identity(v)]; t != nil && anew {
-			s.stats.renamed(t.name, name)
-			t.name = name
 		}
 		s.listed.tables = append(s.listed.tables, v)
 	}
