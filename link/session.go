@@ -109,7 +109,7 @@ func (s *session) write(ctx context.Context, b waybill.ChangeBatch) error {
 	if err := s.saveVersions(ctx, b.Position); err != nil {
 		return err
 	}
-	b.More = b.More && !reshapes && !s.catching && s.unsaved < mostUnsaved
+	b.More = b.More && !reshapes && !s.catching && s.held.ID == 0 && s.unsaved < mostUnsaved
 	if err := s.sink.Apply(ctx, b); err != nil {
 		return fmt.Errorf("apply changes: %w", err)
 	}
