@@ -3,7 +3,6 @@ package repair
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 
 	"github.com/waybill-data/waybill"
 )
@@ -34,60 +33,11 @@ func decode(record []byte) (waybill.Row, error) {
 			return nil, errRecord
 		}
 		rest = rest[9+width:]
-		v, err := value(kind, n, rest[:size])
-		if err != nil {
-			return nil, err
+		v, ok := waybill.ValueOf(kind, n, rest[:size])
+		if !ok || v.IsAbsent() {
+			return nil, errRecord
 		}
 		row, rest = append(row, v), rest[size:]
 	}
 	return row, nil
-}
-
-// value makes a value of what is inside it.
-func value(kind waybill.Kind, n uint64, text string) (waybill.Value, error) {
-	switch kind {
-	case waybill.KindNull:
-		return waybill.Null, nil
-	case waybill.KindBool:
-		return waybill.BoolValue(n != 0), nil
-	case waybill.KindInt:
-		return waybill.IntValue(int64(n)), nil
-	case waybill.KindUint:
-		return waybill.UintValue(n), nil
-	case waybill.KindFloat32:
-		return waybill.Float32Value(math.Float32frombits(uint32(n))), nil
-	case waybill.KindFloat64:
-		return waybill.Float64Value(math.Float64frombits(n)), nil
-	case waybill.KindDate:
-		return waybill.DateValue(int64(n)), nil
-	case waybill.KindTime:
-		return waybill.TimeValue(int64(n)), nil
-	case waybill.KindTimeTZ:
-		return waybill.TimeTZValue(int64(n), text), nil
-	case waybill.KindTimestamp:
-		return waybill.TimestampValue(int64(n)), nil
-	case waybill.KindInstant:
-		return waybill.InstantValue(int64(n)), nil
-	}
-	return textual(kind, text)
-}
-
-func textual(kind waybill.Kind, text string) (waybill.Value, error) {
-	switch kind {
-	case waybill.KindDecimal:
-		return waybill.DecimalValue(text), nil
-	case waybill.KindText:
-		return waybill.TextValue(text), nil
-	case waybill.KindBytes:
-		return waybill.BytesValue(text), nil
-	case waybill.KindInterval:
-		return waybill.IntervalValue(text), nil
-	case waybill.KindJSON:
-		return waybill.JSONValue(text), nil
-	case waybill.KindUUID:
-		return waybill.UUIDValue(text), nil
-	case waybill.KindLiteral:
-		return waybill.LiteralValue(text), nil
-	}
-	return waybill.Value{}, errRecord
 }
