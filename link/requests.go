@@ -88,8 +88,8 @@ func (s *session) between(ctx context.Context) error {
 
 // hear returns the next request, join or end of a catch-up; with wait it waits for one.
 func (s *session) hear(ctx context.Context, wait bool) (r waybill.Request, j *joining, c *catchup, err error) {
-	if len(s.backlog) > 0 {
-		r, s.backlog = s.backlog[0], s.backlog[1:]
+	if len(s.postponed) > 0 {
+		r, s.postponed = s.postponed[0], s.postponed[1:]
 		return r, nil, nil, nil
 	}
 	if wait {
@@ -278,7 +278,7 @@ func (s *session) ask(ctx context.Context, shape *waybill.Shape, steps []string)
 		select {
 		case r := <-s.requests:
 			if r.Verb != "decide" {
-				s.backlog = append(s.backlog, r)
+				s.postponed = append(s.postponed, r)
 				continue
 			}
 			action, err := decision(r.Args)

@@ -25,18 +25,18 @@ type session struct {
 	seen     []*waybill.TableVersion // structures that the transaction brought, to be saved with its position
 	listed   *listing                // tables there were when the session began, to be looked at later
 
-	group    *errgroup.Group
-	requests chan waybill.Request
-	backlog  []waybill.Request // requests that came while the link waited for a decision
-	held     waybill.Request   // a hold that is not reached yet, or reached; ID 0: none
-	joins    chan *joining
-	ended    chan *catchup    // a catch-up that has ended and left nothing open
-	catching bool             // a catch-up is running
-	after    waybill.Position // no catch-up begins before the link is here
-	claims   *claims
-	untidy   bool                // a catch-up left its record and stream, because its tables are gone
-	freed    []waybill.TableName // names that the target gives up with the open transaction
-	injected []waybill.Change    // drops of tables that nobody else will tell the target of
+	group     *errgroup.Group
+	requests  chan waybill.Request
+	postponed []waybill.Request // requests that came while the link waited for a decision
+	held      waybill.Request   // a hold that is not reached yet, or reached; ID 0: none
+	joins     chan *joining
+	ended     chan *catchup    // a catch-up that has ended and left nothing open
+	catching  bool             // a catch-up is running
+	after     waybill.Position // no catch-up begins before the link is here
+	claims    *claims
+	untidy    bool                // a catch-up left its record and stream, because its tables are gone
+	freed     []waybill.TableName // names that the target gives up with the open transaction
+	injected  []waybill.Change    // drops of tables that nobody else will tell the target of
 }
 
 // session opens both ends and runs until an error or the end of ctx. It never returns nil.
